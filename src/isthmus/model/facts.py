@@ -1,0 +1,87 @@
+"""What the world says, as far as an Interconnect needs it; made by backends, read by `compile` and `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Interface, IPv6Interface
+
+from isthmus.model.intent import Prefix
+
+Interface = IPv4Interface | IPv6Interface
+
+
+class Role(Enum):
+    """What a VPC router's port leads to."""
+
+    SUBNET = "subnet"
+    EXTERNAL = "external"
+    """A localnet, provider or external network: never part of `"*"`."""
+    LINK = "link"
+    """A network between routers, ours or anybody's: never part of `"*"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VpcPort:
+    """A router port of a VPC with its networks (address and prefix length) and the switch behind it."""
+
+    uuid: str
+    name: str
+    networks: tuple[Interface, ...]
+    role: Role
+    switch: str | None = None
+    """Logical_Switch UUID; None for a port that peers a router directly, or leads nowhere."""
+    switch_name: str = ""
+    owned: str | None = None
+    """`isthmus:key` where the port is ours."""
+
+    @property
+    def prefixes(self) -> tuple[Prefix, ...]:
+        return tuple(sorted((n.network for n in self.networks), key=lambda p: (p.version, p)))
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRoute:
+    """A static route on a VPC router that is not ours."""
+
+    uuid: str
+    prefix: Prefix
+    nexthop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vpc:
+    """A VPC router."""
+
+    site: str
+    uuid: str
+    name: str
+    ports: tuple[VpcPort, ...]
+    foreign_routes: tuple[ForeignRoute, ...] = ()
+    load_balancer_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chassis:
+    name: str
+    hostname: str
+    interconnect: bool
+    """Marked `ovn-is-interconn=true`."""
+    agent: bool = False
+    """An isthmus agent has registered (`isthmus:agent` in Chassis_Private)."""
+    nb_cfg: int = 0
+    private: Mapping[str, str] = field(default_factory=dict)
+    """Our own `isthmus:*` keys of Chassis_Private.external_ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet that an Attachment really connects: a switch on the VPC router, by the name the user knows."""
+
+    name: str
+    prefixes: tuple[Prefix, ...]
+    addresses: tuple[Interface, ...]
+    """The VPC router's own addresses in it."""
+    ports: tuple[str, ...]
+    """Names of the VPC router's ports to it."""

@@ -1,0 +1,61 @@
+"""Rows that we want in a database: plain data, no client and no server behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Atom = str | int | float | bool
+Value = Atom | None | frozenset[Atom] | Mapping[str, str]
+"""A column's value, decoded: an atom; None or an atom where the schema says at most one; a frozenset; a mapping."""
+
+Record = Mapping[str, Value]
+"""One row of a database: column -> value, `_uuid` included. References are UUID strings."""
+
+Snapshot = Mapping[str, Mapping[str, Record]]
+"""A database as read: table -> uuid -> Record."""
+
+OWNER = "isthmus:owner"
+KEY = "isthmus:key"
+PATH = "isthmus:path"
+INSTALLATION = "isthmus:id"
+
+IC_NB = "ic-nb"
+
+
+def nb(site: str) -> str:
+    """Name of a site's northbound database in plans."""
+    return f"nb/{site}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The row whose set `column` holds a child.
+
+    Exactly one of: `key`, an owned row of the same plan; `uuid`, a foreign row that the facts showed;
+    `name`, a row that somebody else is about to make (the switch that ovn-ic makes for a transit switch): until
+    it is there the child waits.
+    """
+
+    table: str
+    column: str
+    key: str | None = None
+    uuid: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row that must exist. `key` is unique in its database and starts with its Interconnect's name and `/`."""
+
+    database: str
+    table: str
+    key: str
+    columns: Mapping[str, Value]
+    parent: Parent | None
+    path: str
+    """Spec path of the reason, e.g. `spec.attachments[cloud].subnets[web]`."""
+
+    @property
+    def interconnect(self) -> str:
+        return self.key.partition("/")[0]
