@@ -1,0 +1,238 @@
+"""Attachments of one Interconnect: from text to `model.intent`, and what must hold among them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address, ip_network
+from itertools import combinations
+from typing import Any
+
+from isthmus.api.schema import json_schema
+from isthmus.api.structure import violations
+from isthmus.errors import Problem
+from isthmus.model.intent import Address, Attachment, Prefix, SubnetRef, VpcRef
+
+EVERY = "*"
+Written = Mapping[str, Any]
+
+
+def read_all(document: Written) -> tuple[Attachment, ...] | None:
+    """The attachments where each of them can be read by itself, whatever else is wrong with the document."""
+    spec = document.get("spec")
+    written = spec.get("attachments") if isinstance(spec, dict) else None
+    if not isinstance(written, list):
+        return None
+    schema = json_schema()
+    for one in written:
+        if any(violations(one, schema["$defs"]["Attachment"], schema)) or any(_alone(one, "")):
+            return None
+    return tuple(_read(one, f"spec.attachments[{index}]") for index, one in enumerate(written))
+
+
+def problems(spec: Written) -> Iterator[Problem]:
+    """What is wrong with each attachment by itself, beyond the schema."""
+    for index, one in enumerate(spec["attachments"]):
+        yield from _alone(one, f"spec.attachments[{index}]")
+
+
+# one attachment
+
+
+def _read(written: Written, at: str) -> Attachment:
+    vpc, listed = written["vpc"], written["subnets"]
+    if isinstance(vpc, str):
+        vpc = {"name": vpc}
+    project = vpc.get("project")
+    if isinstance(project, dict):
+        project = project.get("name") or project.get("id")
+    gateways = written.get("gateways")
+    return Attachment(
+        name=written.get("name", written["site"]),
+        site=written["site"],
+        vpc=VpcRef(vpc.get("name"), vpc.get("id"), project),
+        subnets=tuple(_subnet(s, f"{at}.subnets[{i}]") for i, s in enumerate(listed) if s != EVERY),
+        every=EVERY in listed,
+        exclude=tuple(written.get("except", ())),
+        gateways=None if gateways is None else tuple(gateways),
+        security_groups=tuple(written.get("securityGroups", ())),
+        field=at,
+    )
+
+
+def _subnet(written: str | Written, at: str) -> SubnetRef:
+    if isinstance(written, str):
+        return SubnetRef(name=written, field=at)
+    cidrs = sorted(map(ip_network, _listed(written.get("cidr"))), key=lambda p: p.version)
+    given = {a.version: a for a in map(ip_address, _listed(written.get("gateway")))}
+    gateways = tuple(given.get(c.version) or first_host(c) for c in cidrs)
+    return SubnetRef(written.get("name"), written.get("id"), tuple(cidrs), gateways, at)
+
+
+def first_host(prefix: Prefix) -> Address:
+    """The usual address of a subnet's router.
+
+    >>> first_host(ip_network("10.5.0.0/24"))
+    IPv4Address('10.5.0.1')
+    """
+    return prefix.network_address + 1
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+def _alone(written: Written, at: str) -> Iterator[Problem]:
+    vpc = written["vpc"]
+    if isinstance(vpc, dict):
+        yield from _reference(vpc, f"{at}.vpc")
+        if "id" in vpc and not _is_uuid(vpc["id"]):
+            yield Problem("InvalidId", f"{vpc['id']!r} is not a UUID", field=f"{at}.vpc.id", remedy="use name instead")
+    listed = written["subnets"]
+    if EVERY in listed and len(listed) > 1:
+        yield Problem(
+            "Duplicate", '"*" already stands for every subnet', field=f"{at}.subnets", remedy='write ["*"] alone'
+        )
+    if "except" in written:
+        yield from _except(written["except"], EVERY in listed, f"{at}.except")
+    gateways = written.get("gateways", ())
+    if len(set(gateways)) < len(gateways):
+        yield Problem("Duplicate", "a gateway is listed twice", field=f"{at}.gateways", remedy="remove one")
+    for index, subnet in enumerate(listed):
+        if isinstance(subnet, dict):
+            yield from _described(subnet, f"{at}.subnets[{index}]")
+    yield from _twice(listed, at)
+
+
+def _reference(written: Written, at: str) -> Iterator[Problem]:
+    if ("name" in written) == ("id" in written):
+        said = "both name and id are given" if "name" in written else "neither name nor id is given"
+        yield Problem("InvalidReference", said, field=at, remedy="give one of the two")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _except(names: Sequence[str], every: bool, at: str) -> Iterator[Problem]:
+    if not every:
+        yield Problem("InvalidExcept", 'except goes with subnets: ["*"] only', field=at, remedy="remove it")
+    for name in sorted({n for n in names if names.count(n) > 1}):
+        yield Problem("Duplicate", f"{name!r} is listed twice", field=at, remedy="remove one")
+
+
+def _twice(listed: Sequence[str | Written], at: str) -> Iterator[Problem]:
+    seen: set[tuple[str, str]] = set()
+    for index, subnet in enumerate(listed):
+        for key in _keys(subnet):
+            if key in seen:
+                where = f"{at}.subnets[{index}]"
+                yield Problem("Duplicate", f"subnet {key[1]!r} is listed twice", field=where, remedy="remove one")
+            seen.add(key)
+
+
+def _keys(subnet: str | Written) -> list[tuple[str, str]]:
+    if isinstance(subnet, str):
+        return [("name", subnet)]
+    return [(k, subnet[k]) for k in ("name", "id") if k in subnet]
+
+
+def _described(subnet: Written, at: str) -> Iterator[Problem]:
+    yield from _reference(subnet, at)
+    if "cidr" not in subnet:
+        if "gateway" in subnet:
+            yield Problem("MissingField", "gateway is given, cidr is not", field=f"{at}.cidr", remedy="add the cidr")
+        return
+    if "id" in subnet:
+        yield Problem(
+            "InvalidReference", "an id exists already, so it takes no cidr", field=f"{at}.cidr", remedy="give a name"
+        )
+    cidrs = [ip_network(c) for c in _listed(subnet["cidr"])]
+    if len({c.version for c in cidrs}) < len(cidrs):
+        yield Problem("InvalidCidr", "more than one cidr of a family", field=f"{at}.cidr", remedy="give one per family")
+    for cidr in cidrs:
+        if said := _unusable(cidr):
+            yield Problem("InvalidCidr", f"{cidr} {said}", field=f"{at}.cidr", remedy="choose another")
+    yield from _gateways(cidrs, [ip_address(g) for g in _listed(subnet.get("gateway"))], f"{at}.gateway")
+
+
+def _unusable(cidr: Prefix) -> str:
+    if cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified or cidr.prefixlen == 0:
+        return "is not a unicast network"
+    if cidr.is_link_local:
+        return "is link-local, which no router forwards"
+    if cidr.version == 4 and cidr.is_reserved:
+        return "is reserved"
+    return "has no room for a router and a host" if cidr.num_addresses < 4 else ""
+
+
+def _gateways(cidrs: Sequence[Prefix], gateways: Sequence[Address], at: str) -> Iterator[Problem]:
+    by_version = {c.version: c for c in cidrs}
+    if len({g.version for g in gateways}) < len(gateways):
+        yield Problem("InvalidGateway", "more than one gateway of a family", field=at, remedy="give one per family")
+    for gateway in gateways:
+        cidr = by_version.get(gateway.version)
+        if cidr is None:
+            said = f"gateway {gateway} is IPv{gateway.version}, and no cidr is"
+            yield Problem("InvalidGateway", said, field=at, remedy="give an address of the cidr's family")
+        elif gateway not in cidr:
+            yield Problem(
+                "InvalidGateway", f"gateway {gateway} is outside {cidr}", field=at, remedy=f"choose one in {cidr}"
+            )
+        elif gateway == cidr.network_address or (cidr.version == 4 and gateway == cidr.broadcast_address):
+            said = f"gateway {gateway} is the network's own or broadcast address"
+            yield Problem("InvalidGateway", said, field=at, remedy=f"use {first_host(cidr)}")
+
+
+# all attachments of one Interconnect
+
+
+def together(attachments: Sequence[Attachment]) -> Iterator[Problem]:
+    """What must hold among the attachments of one Interconnect."""
+    names: set[str] = set()
+    for one in attachments:
+        if one.name in names:
+            remedy = "give each attachment of a site its own name"
+            yield Problem(
+                "Duplicate", f"two attachments are named {one.name!r}", field=f"{one.field}.name", remedy=remedy
+            )
+        names.add(one.name)
+    if len({vpc_key(a) for a in attachments}) < 2:
+        said = f"all attachments are on one VPC ({attachments[0].vpc} at {attachments[0].site})"
+        yield Problem(
+            "OneVpc", said, field="spec.attachments", remedy="attach two VPCs; within one its router connects"
+        )
+    for one, other in combinations(attachments, 2):
+        if vpc_key(one) == vpc_key(other):
+            yield from _shared(one, other)
+    yield from _overlaps([s for a in attachments for s in a.subnets if s.cidrs])
+
+
+def vpc_key(attachment: Attachment) -> tuple[str, str | None, str | None, str | None]:
+    """The same for two attachments that name one VPC in the same way."""
+    vpc = attachment.vpc
+    return attachment.site, vpc.name, vpc.id and vpc.id.lower(), vpc.project
+
+
+def _shared(one: Attachment, other: Attachment) -> Iterator[Problem]:
+    both = f"attachments {one.name!r} and {other.name!r}"
+    mine = {(s.name, s.id) for s in one.subnets}
+    for subnet in other.subnets:
+        if (subnet.name, subnet.id) in mine or (one.every and subnet.name not in one.exclude):
+            said = f"subnet {str(subnet)!r} of VPC {one.vpc} is in {both}"
+            yield Problem("Duplicate", said, field=subnet.field, remedy="list it in one of them")
+    if other.every and (one.every or any(s.name not in other.exclude for s in one.subnets)):
+        said = f'"*" of VPC {one.vpc} contains subnets that are in {both}'
+        yield Problem("Duplicate", said, field=f"{other.field}.subnets", remedy="list each subnet in one of them")
+
+
+def _overlaps(subnets: Sequence[SubnetRef]) -> Iterator[Problem]:
+    for one, other in combinations(subnets, 2):
+        for a in one.cidrs:
+            for b in other.cidrs:
+                if a.overlaps(b):
+                    said = f"subnets {str(one)!r} and {str(other)!r} overlap: {a} and {b}"
+                    yield Problem("Overlap", said, field=f"{other.field}.cidr", remedy="renumber one of them")

@@ -1,0 +1,128 @@
+"""Documents of a file or directory. `load` for the command line, `load_lenient` for `serve`."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from isthmus.api import DERIVED, Draft, Listing, assemble, parse
+from isthmus.backends.files.yamltext import Malformed, decode_json, decode_yaml
+from isthmus.errors import IntentError, Problem
+from isthmus.model.intent import Configuration, Fabric, Origin, Site, Tls
+
+SUFFIXES = (".yaml", ".yml", ".json")
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes in one file."""
+
+
+def load(path: Path | str) -> Configuration:
+    """All documents of a file, or of a directory's files, in order of their names.
+
+    Raises IntentError with everything that is wrong.
+    """
+    listing = load_lenient(path)
+    problems = [p for p in listing.problems if p.code not in DERIVED]
+    if problems:
+        raise IntentError(*problems)
+    return listing.configuration
+
+
+def load_lenient(path: Path | str) -> Listing:
+    """The same, with the bad documents set aside.
+
+    A path that is missing, empty or does not parse is not `listed`; nor is one with a document that cannot be
+    told to belong to an object (unknown kind, no name): an object that is not here may still be wanted.
+    """
+    root = Path(path)
+    problems: list[Problem] = []
+    drafts: list[Draft] = []
+    for file in _files(root, problems):
+        drafts += _read(file, problems)
+    if not drafts and not problems:
+        problems.append(
+            Problem("NoDocuments", "there is no document", str(path), remedy="write one, or name another path")
+        )
+    for draft in drafts:
+        _check_tls(draft)
+    listing = assemble(drafts)
+    if not problems:
+        return listing
+    every = sorted([*problems, *listing.problems], key=lambda p: (p.file, p.document or 0))
+    return listing._replace(problems=tuple(every), listed=False)
+
+
+def _files(root: Path, problems: list[Problem]) -> list[Path]:
+    """Files to read; adds a problem where the path itself is of no use."""
+    try:
+        mode = root.stat().st_mode
+        if not stat.S_ISDIR(mode):
+            return [root]
+        names = sorted(p for p in root.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+        files = [p for p in names if p.is_file()]
+    except (OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        problems.append(
+            Problem("NoSuchFile", f"cannot be read: {said}", str(root), remedy="name a file or directory with -f")
+        )
+        return []
+    if not files:
+        remedy = f"put files there that end in {', '.join(SUFFIXES)}"
+        problems.append(Problem("NoDocuments", "the directory has no documents", str(root), remedy=remedy))
+    return files
+
+
+def _read(file: Path, problems: list[Problem]) -> list[Draft]:
+    drafts: list[Draft] = []
+    base = file.parent.absolute()
+    try:
+        for index, value in enumerate(_decode(file)):
+            drafts.append(parse(value, Origin(str(file), index), base))
+    except OSError as error:
+        problems.append(Problem("NoSuchFile", f"cannot be read: {error.strerror}", str(file), remedy="check its mode"))
+    except Malformed as bad:
+        problems.append(Problem(bad.code, bad.message, str(file), bad.index, remedy=bad.remedy))
+    return drafts
+
+
+def _decode(file: Path) -> Iterator[object]:
+    with file.open("rb") as stream:
+        data = stream.read(FILE_LIMIT + 1)
+    if len(data) > FILE_LIMIT:
+        raise Malformed("TooLarge", f"more than {FILE_LIMIT} bytes", None, "split it")
+    if file.suffix == ".json":
+        return decode_json(data)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Malformed("NotUtf8", f"not UTF-8 (line {line})", None, "save it as UTF-8") from None
+    return decode_yaml(data)
+
+
+# TLS files
+
+
+def _check_tls(draft: Draft) -> None:
+    tls = draft.result.northbound.tls if isinstance(draft.result, (Fabric, Site)) else None
+    if tls is not None:
+        draft.add(_tls_problems(tls))
+
+
+def _tls_problems(tls: Tls) -> Iterator[Problem]:
+    for field, path, holds in (
+        ("caFile", tls.ca_file, b"CERTIFICATE-----"),
+        ("certFile", tls.cert_file, b"CERTIFICATE-----"),
+        ("keyFile", tls.key_file, b"PRIVATE KEY-----"),
+    ):
+        at = f"spec.tls.{field}"
+        try:
+            with path.open("rb") as stream:
+                found = holds in stream.read(1 << 20)
+        except OSError as error:
+            said = f"{path} cannot be read: {error.strerror}"
+            yield Problem("TlsFile", said, field=at, remedy="name a readable file, relative to this document")
+        else:
+            if not found:
+                said = f"{path} holds no {'private key' if b'KEY' in holds else 'certificate'} in PEM"
+                yield Problem("TlsFile", said, field=at, remedy="convert it, or name another file")
