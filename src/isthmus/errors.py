@@ -1,13 +1,13 @@
 """Every error that Isthmus raises on purpose, sorted by whose move is next.
 
-    IsthmusError
-    ├── IntentError        the user's move: what was written cannot be honoured (exit 2)
-    ├── WorldError         the operator's move: a database, certificate or file is not as needed (exit 1)
-    │   ├── Unreachable    a server does not answer; retried by `serve`
-    │   ├── LockHeld       another isthmus writes here
-    │   └── Conflict       the row we based a write on has changed; the next pass re-reads
-    ├── NotReady           no one's move: the deadline passed before the conditions held (exit 4)
-    └── Bug                ours: an invariant does not hold
+IsthmusError
+├── IntentError        the user's move: what was written cannot be honoured (exit 2)
+├── WorldError         the operator's move: a database, certificate or file is not as needed (exit 1)
+│   ├── Unreachable    a server does not answer; retried by `serve`
+│   ├── LockHeld       another isthmus writes here
+│   └── Conflict       the row we based a write on has changed; the next pass re-reads
+├── NotReady           no one's move: the deadline passed before the conditions held (exit 4)
+└── Bug                ours: an invariant does not hold
 """
 
 from __future__ import annotations
