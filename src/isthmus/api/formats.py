@@ -35,7 +35,7 @@ def label(text: str) -> Refusal | None:
 
 
 def foreign(text: str) -> Refusal | None:
-    """A name that another system gave. OVN, Neutron and Kubernetes take any Unicode; so do we, but what cannot be shown."""
+    """A name that another system gave. OVN, Neutron and Kubernetes take any Unicode; we, what can be shown."""
     if not text:
         return Refusal("InvalidName", "is empty", "write the name")
     if len(text) > FOREIGN_LENGTH:

@@ -72,11 +72,17 @@ def _files(root: Path, problems: list[Problem]) -> list[Path]:
     return files
 
 
+def drafts_of(data: bytes, file: Path) -> list[Draft]:
+    """The documents of a text that stands, or would stand, in `file`. Raises Malformed."""
+    base = file.parent.absolute()
+    return [parse(value, Origin(str(file), index), base) for index, value in enumerate(_decode(data, file.suffix))]
+
+
 def _read(file: Path, problems: list[Problem]) -> list[Draft]:
     drafts: list[Draft] = []
     base = file.parent.absolute()
     try:
-        for index, value in enumerate(_decode(file)):
+        for index, value in enumerate(_decode(_bytes(file), file.suffix)):
             drafts.append(parse(value, Origin(str(file), index), base))
     except OSError as error:
         problems.append(Problem("NoSuchFile", f"cannot be read: {error.strerror}", str(file), remedy="check its mode"))
@@ -85,12 +91,16 @@ def _read(file: Path, problems: list[Problem]) -> list[Draft]:
     return drafts
 
 
-def _decode(file: Path) -> Iterator[object]:
+def _bytes(file: Path) -> bytes:
     with file.open("rb") as stream:
         data = stream.read(FILE_LIMIT + 1)
     if len(data) > FILE_LIMIT:
         raise Malformed("TooLarge", f"more than {FILE_LIMIT} bytes", None, "split it")
-    if file.suffix == ".json":
+    return data
+
+
+def _decode(data: bytes, suffix: str) -> Iterator[object]:
+    if suffix == ".json":
         return decode_json(data)
     try:
         data.decode()

@@ -1,0 +1,298 @@
+"""`disconnect`: take something out of the documents, every other byte kept.
+
+Two steps, because the caller takes its locks in between: `disconnect` computes an `Edit`, `Edit.write` writes it.
+The new text is read back before it is offered: it must say what was wanted, and of everything else what it said before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from isthmus.api.structure import nearest
+from isthmus.backends.files.load import drafts_of, load
+from isthmus.backends.files.marks import Editor, Node, Written, documents
+from isthmus.backends.files.yamltext import Malformed
+from isthmus.errors import Conflict, IntentError, Problem, WorldError
+from isthmus.model.intent import Attachment, Configuration, Fabric, Interconnect, Origin, Site
+
+BOM = b"\xef\xbb\xbf"
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What `disconnect` would do to the documents.
+
+    configuration  as it was read, before the edit
+    before, after  the Interconnect; `after` is None where it is gone altogether
+    changes        sentences for the user, empty where nothing is left to do in the file
+    absent         what was named is not (or no longer) in the documents
+    remedy         with `absent`: a name that may have been meant
+    """
+
+    configuration: Configuration
+    before: Interconnect | None = None
+    after: Interconnect | None = None
+    changes: tuple[str, ...] = ()
+    absent: bool = False
+    remedy: str = ""
+    file: Path | None = None
+    old: bytes = b""
+    new: bytes | None = None
+
+    @property
+    def edited(self) -> Configuration:
+        """The configuration as the new text says it."""
+        others = tuple(i for i in self.configuration.interconnects if i is not self.before)
+        kept = (*others, self.after) if self.after is not None else others
+        return replace(self.configuration, interconnects=tuple(sorted(kept, key=lambda i: i.name)))
+
+    def write(self) -> None:
+        """Write it: all or nothing, the mode kept. Nothing to do where `absent`.
+
+        Raises Conflict where the file is no longer what was read, WorldError where it cannot be written.
+        """
+        if self.file is None or self.new is None:
+            return
+        try:
+            _replace(self.file.resolve(), self.old, self.new)
+        except OSError as error:
+            said = f"cannot be written: {error.strerror}"
+            raise WorldError(Problem("FileWrite", said, str(self.file), remedy="check its directory's mode")) from None
+
+
+def disconnect(path: Path | str, name: str, site: str | None = None, subnet: str | None = None) -> Edit:
+    """Take an Interconnect, one of its attachments (`site`: the attachment's name), or one subnet out.
+
+    Raises IntentError where the documents are invalid, the subnet is in several attachments, or the text cannot be
+    edited without changing something else. Writes nothing.
+    """
+    configuration = load(path)
+    before = next((i for i in configuration.interconnects if i.name == name), None)
+    if before is None:
+        remedy = _meant(name, [i.name for i in configuration.interconnects])
+        return Edit(configuration, absent=True, remedy=remedy)
+    attachment = _attachment(before, site, subnet)
+    if isinstance(attachment, str):
+        return Edit(configuration, before, before, absent=True, remedy=attachment)
+    after, changes = _without(before, attachment, subnet)
+    edit = Edit(configuration, before, after, changes, file=Path(before.origin.file))
+    return _with_text(edit, attachment, subnet)
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    near = nearest(word, list(known))
+    return f"did you mean {near}?" if near else ""
+
+
+# what is wanted
+
+
+def _attachment(interconnect: Interconnect, site: str | None, subnet: str | None) -> Attachment | str | None:
+    """The attachment that is meant; None: all; a string (a remedy or ""): it is not there."""
+    attachments = interconnect.attachments
+    if site is not None:
+        attachments = tuple(a for a in attachments if a.name == site)
+        if not attachments:
+            return _meant(site, [a.name for a in interconnect.attachments])
+    if subnet is None:
+        return attachments[0] if site is not None else None
+    found = [a for a in attachments if _holds(a, subnet)]
+    if len(found) > 1:
+        names = ", ".join(a.name for a in found)
+        problem = Problem(
+            "Ambiguous",
+            f"subnet {subnet!r} may be in several attachments of {interconnect.name!r}: {names}",
+            interconnect.origin.file,
+            interconnect.origin.document,
+            remedy="say which with --site",
+        )
+        raise IntentError(problem)
+    return found[0] if found else _meant(subnet, [str(s) for a in attachments for s in a.subnets])
+
+
+def _holds(attachment: Attachment, subnet: str) -> bool:
+    if attachment.every:
+        return subnet not in attachment.exclude
+    return any(subnet in (s.name, s.id) for s in attachment.subnets)
+
+
+def _without(
+    interconnect: Interconnect, attachment: Attachment | None, subnet: str | None
+) -> tuple[Interconnect | None, tuple[str, ...]]:
+    """The Interconnect without it, and what to tell the user."""
+    gone = f"removed Interconnect {interconnect.name}"
+    if attachment is None:
+        return None, (gone,)
+    kept: Attachment | None = None
+    said = f"removed attachment {attachment.name} of {interconnect.name}"
+    if subnet is not None and attachment.every:
+        kept = replace(attachment, exclude=(*attachment.exclude, subnet))
+        said = f"added {subnet} to except of attachment {attachment.name} of {interconnect.name}"
+    elif subnet is not None and len(attachment.subnets) > 1:
+        kept = replace(attachment, subnets=tuple(s for s in attachment.subnets if subnet not in (s.name, s.id)))
+        said = f"removed subnet {subnet} from attachment {attachment.name} of {interconnect.name}"
+    left = tuple(a if a is not attachment else kept for a in interconnect.attachments)
+    attachments = tuple(a for a in left if a is not None)
+    if len(attachments) < 2:
+        return None, (said, f"{gone}: fewer than two attachments are left")
+    return replace(interconnect, attachments=attachments), (said,)
+
+
+# the text
+
+
+def _with_text(edit: Edit, attachment: Attachment | None, subnet: str | None) -> Edit:
+    assert edit.file is not None and edit.before is not None
+    old = edit.file.read_bytes()
+    mark = BOM if old.startswith(BOM) else b""
+    text = old.removeprefix(BOM).decode()
+    editor = Editor(text, json=edit.file.suffix == ".json")
+    try:
+        written = documents(text)[edit.before.origin.document or 0]
+        done = _cut(editor, written, edit, attachment, subnet)
+    except (yaml.YAMLError, IndexError):
+        done = False
+    if not done:
+        raise _by_hand(edit)
+    edit = replace(edit, old=old, new=mark + editor.result().encode())
+    _check(edit)
+    return edit
+
+
+def _cut(editor: Editor, written: Written, edit: Edit, attachment: Attachment | None, subnet: str | None) -> bool:
+    """Enter the cuts; False where the text is written in a way that leaves nothing to cut."""
+    if edit.after is None or edit.before is None:
+        editor.cut_lines(written.start, written.end - 1)
+        return True
+    spec = written.root.get("spec")
+    listed = spec.get("attachments") if spec is not None else None
+    if attachment is None or listed is None or listed.kind != "list":
+        return False
+    index = edit.before.attachments.index(attachment)
+    if len(edit.after.attachments) < len(edit.before.attachments):
+        editor.cut_item(listed, index)
+        return True
+    node = listed.items[index]
+    changed = edit.after.attachments[index]
+    return _exclude(editor, node, changed) if attachment.every else _unlist(editor, node, attachment, subnet)
+
+
+def _exclude(editor: Editor, node: Node, changed: Attachment) -> bool:
+    name, present = _word(changed.exclude[-1], editor.json), node.get("except")
+    if present is None:
+        if node.get("subnets") is None:
+            return False
+        editor.append_field(node, "subnets", "except", f"[{name}]")
+    elif present.kind == "alias":
+        words = ", ".join(_word(w, editor.json) for w in changed.exclude)
+        editor.replace(present.start, present.end, f"[{words}]")
+    else:
+        editor.append_item(present, name)
+    return True
+
+
+def _unlist(editor: Editor, node: Node, attachment: Attachment, subnet: str | None) -> bool:
+    listed = node.get("subnets")
+    if listed is None or listed.kind != "list":
+        return False
+    index = next(i for i, s in enumerate(attachment.subnets) if subnet in (s.name, s.id))
+    editor.cut_item(listed, index)
+    return True
+
+
+def _word(name: str, as_json: bool) -> str:
+    """A string as YAML and JSON take it; plain where that is safe."""
+    if not as_json and _PLAIN.fullmatch(name) and name.lower() not in _WORDS:
+        return name
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _by_hand(edit: Edit) -> IntentError:
+    origin = edit.before.origin if edit.before is not None else None
+    return IntentError(
+        Problem(
+            "EditByHand",
+            "the text cannot be edited without changing something else (aliases, merges or an unusual form)",
+            str(edit.file),
+            origin.document if origin else None,
+            remedy="edit the file by hand, then run apply",
+        )
+    )
+
+
+def _check(edit: Edit) -> None:
+    """Read the new text in place of the old one: the result must be exactly what was wanted."""
+    assert edit.file is not None and edit.new is not None and edit.before is not None
+    wanted, found = _objects(edit.old, edit.file), _objects(edit.new, edit.file)
+    target = wanted.pop(("Interconnect", edit.before.name))
+    if edit.after is not None and isinstance(target, Interconnect):
+        changed = replace(target, attachments=edit.after.attachments)
+        wanted["Interconnect", edit.before.name] = changed
+    if {k: _plain(v) for k, v in found.items()} != {k: _plain(v) for k, v in wanted.items()}:
+        raise _by_hand(edit)
+
+
+def _objects(data: bytes, file: Path) -> dict[tuple[str, str], object]:
+    """Every object of a text by kind and name; what could not be read as it is written."""
+    try:
+        drafts = drafts_of(data, file) if data.strip() else []
+    except Malformed as bad:
+        return {("", bad.code): bad.message}
+    return {(d.kind, d.name or ""): d.result if d.valid else d.value for d in drafts}
+
+
+def _plain(content: object) -> object:
+    """Without places in the text."""
+    if not isinstance(content, (Fabric, Site, Interconnect)):
+        return content
+    bare = replace(content, origin=Origin())
+    if not isinstance(bare, Interconnect):
+        return bare
+    attachments = tuple(
+        replace(a, field="", subnets=tuple(replace(s, field="") for s in a.subnets)) for a in bare.attachments
+    )
+    return replace(bare, attachments=attachments)
+
+
+# the file
+
+
+def _replace(file: Path, old: bytes, new: bytes) -> None:
+    """Put `new` in the place of `old` by a rename, or remove a file that is empty now and must not be (JSON)."""
+    mode = file.stat()
+    if not stat.S_ISREG(mode.st_mode) or file.read_bytes() != old:
+        raise Conflict(
+            Problem("FileChanged", "changed while we looked at it", str(file), remedy="run the command again")
+        )
+    if file.suffix == ".json" and not new.strip():
+        file.unlink()
+    else:
+        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(new)
+                os.fchmod(stream.fileno(), stat.S_IMODE(mode.st_mode))
+                if (os.geteuid(), os.getegid()) != (mode.st_uid, mode.st_gid):
+                    os.fchown(stream.fileno(), mode.st_uid, mode.st_gid)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(temporary).rename(file)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    directory = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
