@@ -1,0 +1,126 @@
+"""The one process that holds a lab: the first of its own PID namespace, and the owner of all other namespaces.
+
+Run as a file (`python -I -S keeper.py SOCKET`): standard library only, so that it stays small and starts fast.
+
+When it dies, the kernel kills every process of the lab; with them go the namespaces, links and mounts. So a lab can
+neither outlive nor lose anything, whatever happens to the command that made it.
+
+Start: it prints its process id and waits for one line on stdin. Without that line (its maker died before it could
+write the id down) it ends. Then it listens at SOCKET: one JSON request and one JSON answer a connection.
+
+    {"create": [{"name": N, "hostname": H | null, "run": DIR | null}]}
+      -> {N: {"net": fd, "mnt": fd, "uts": fd}}     fd numbers of this process, usable as /proc/<keeper>/fd/<fd>
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+
+NEWNS, NEWUTS, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x20000000, 0x40000000
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    check(
+        libc.mount(
+            source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None
+        ),
+        f"mount {target}",
+    )
+
+
+def open_namespace(kind: str) -> int:
+    return os.open(f"/proc/self/ns/{kind}", os.O_RDONLY)
+
+
+class Keeper:
+    def __init__(self) -> None:
+        check(libc.unshare(NEWNS), "unshare")
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+        mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        self.home = {"mnt": open_namespace("mnt"), "uts": open_namespace("uts"), "net": open_namespace("net")}
+        self.held: dict[str, dict[str, int]] = {}
+
+    def go_home(self) -> None:
+        for kind, flag in (("mnt", NEWNS), ("uts", NEWUTS), ("net", NEWNET)):
+            check(libc.setns(self.home[kind], flag), f"setns {kind}")
+
+    def create(self, name: str, hostname: str | None, run: str | None) -> dict[str, int]:
+        """A network namespace; with `hostname` also UTS and mount namespaces, there `run` is mounted at /run."""
+        if name in self.held:
+            return self.held[name]
+        check(libc.unshare(NEWNET | (NEWUTS | NEWNS if hostname else 0)), "unshare")
+        try:
+            if hostname:
+                socket.sethostname(hostname)
+                mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            if run:
+                mount(run, "/run", None, MS_BIND)
+            held = {"net": open_namespace("net")}
+            for kind in ("mnt", "uts"):
+                held[kind] = open_namespace(kind) if hostname else self.home[kind]
+            self.held[name] = held
+            return held
+        finally:
+            self.go_home()
+
+    def answer(self, request: dict[str, list[dict[str, str | None]]]) -> dict[str, dict[str, int]]:
+        made = {}
+        for wanted in request.get("create", []):
+            name = str(wanted["name"])
+            made[name] = self.create(name, wanted.get("hostname"), wanted.get("run"))
+        return made
+
+
+def serve(keeper: Keeper, listener: socket.socket) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rwb") as stream:
+            try:
+                reply: object = keeper.answer(json.loads(stream.readline()))
+            except (OSError, ValueError, KeyError) as error:
+                reply = {"error": str(error)}
+            stream.write(json.dumps(reply).encode() + b"\n")
+
+
+def main(path: str) -> None:
+    check(libc.unshare(NEWPID), "unshare")
+    child = os.fork()
+    if child:
+        print(child, flush=True)  # noqa: T201
+        os._exit(0)
+    os.setsid()
+    if not sys.stdin.readline():
+        os._exit(1)
+    # Daemons that detach become our children; nobody waits for their end.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    keeper = Keeper()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(16)
+    print("ready", flush=True)  # noqa: T201
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.chdir("/")
+    serve(keeper, listener)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,130 @@
+"""Running programs inside a lab's namespaces; stopping exactly the ones that are ours."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from isthmus.errors import Problem, WorldError
+from isthmus.lab.state import Daemon, State
+
+
+def enter(state: State, namespace: str, argv: Sequence[str]) -> list[str]:
+    """The command line that runs `argv` in a namespace of the lab, in its PID namespace too."""
+    return [
+        "nsenter",
+        f"--net={state.path(namespace, 'net')}",
+        f"--mount={state.path(namespace, 'mnt')}",
+        f"--uts={state.path(namespace, 'uts')}",
+        f"--pid=/proc/{state.keeper}/ns/pid",
+        "--",
+        *argv,
+    ]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The caller's environment without what would lead OVN's tools to another deployment."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OVN_", "OVS_"))}
+    path = kept.get("PATH", "")
+    kept["PATH"] = ":".join(dict.fromkeys([*path.split(":"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]))
+    return kept | dict(extra or {})
+
+
+def run(
+    state: State, namespace: str, argv: Sequence[str], *, check: bool = True, input: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Raises WorldError with its own words when it fails and `check`."""
+    done = subprocess.run(
+        enter(state, namespace, argv),
+        capture_output=True,
+        text=True,
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        env=environment(),
+        check=False,
+    )
+    if check and done.returncode != 0:
+        raise WorldError(
+            Problem(
+                "CommandFailed",
+                f"{Path(argv[0]).name} in {namespace} exited {done.returncode}: {done.stderr.strip()[-2000:]}",
+                remedy=f"`isthmus lab logs --name {state.name}`",
+            )
+        )
+    return done
+
+
+def start(state: State, daemon: Daemon) -> None:
+    """Start a daemon and return when it is ready."""
+    errors = Path(daemon.pidfile).with_suffix(".err")
+    with errors.open("wb") as stderr:
+        # Not a pipe: a daemon keeps what it inherits, and a pipe would never end.
+        code = subprocess.run(
+            enter(state, daemon.namespace, daemon.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stderr,
+            stderr=stderr,
+            env=environment(),
+            check=False,
+        ).returncode
+    if code != 0:
+        said = errors.read_text(errors="replace").strip()[-2000:]
+        raise WorldError(
+            Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} exited {code}: {said}")
+        )
+
+
+def process(state: State, daemon: Daemon) -> int | None:
+    """A descriptor of the daemon's process, to be closed by the caller; None when it does not run.
+
+    The pidfile's number is valid in the lab's PID namespace only: the descriptor comes from that namespace's /proc,
+    and the process is ours because nothing else lives there.
+    """
+    try:
+        pid = int(Path(daemon.pidfile).read_text(encoding="utf-8"))
+        fd = os.open(f"/proc/{state.keeper}/root/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, ValueError):
+        return None
+    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip()
+    if not Path(daemon.argv[0]).name.startswith(name[:15]):
+        os.close(fd)
+        return None
+    return fd
+
+
+def stop(state: State, daemon: Daemon, number: signal.Signals = signal.SIGTERM, timeout: float = 10.0) -> None:
+    """End a daemon and return when it is gone; nothing to do when it does not run."""
+    fd = process(state, daemon)
+    if fd is None:
+        return
+    try:
+        signal.pidfd_send_signal(fd, number)
+        deadline = time.monotonic() + timeout
+        while _runs(fd):
+            if time.monotonic() > deadline:
+                raise WorldError(Problem("DaemonStuck", f"{daemon.argv[0]} in {daemon.namespace} does not end"))
+            time.sleep(0.002)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(fd)
+    if number == signal.SIGKILL:
+        Path(daemon.pidfile).unlink(missing_ok=True)
+
+
+def _runs(fd: int) -> bool:
+    """Whether the process of a /proc directory's descriptor is there, and more than a corpse."""
+    try:
+        stat = os.open("stat", os.O_RDONLY, dir_fd=fd)
+    except OSError:
+        return False
+    try:
+        return os.read(stat, 4096).rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except OSError:
+        return False
+    finally:
+        os.close(stat)

@@ -1,0 +1,227 @@
+"""The lab file: what a user writes to describe sites, hosts, routers, switches and endpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from isthmus.errors import IntentError, Problem
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+Template = Annotated[str, Field(pattern=r"^[a-z0-9{]([a-z0-9{}-]*[a-z0-9}])?$", max_length=63)]
+Network = IPv4Network | IPv6Network
+Interface = IPv4Interface | IPv6Interface
+Address = IPv4Address | IPv6Address
+
+BUILTIN = Path(__file__).with_name("builtin")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Route(_Model):
+    """A static route that the tenant put on her own router."""
+
+    prefix: Network
+    nexthop: Address
+
+
+class Router(_Model):
+    """A Logical_Router: a tenant's VPC."""
+
+    name: Template
+    routes: tuple[Route, ...] = ()
+
+
+class Endpoint(_Model):
+    """A machine: a network namespace with one interface, on a host's integration bridge."""
+
+    name: Template | None = Field(default=None, description="default: SITE-SWITCH-NUMBER; unique in the lab")
+    host: Name
+    addresses: tuple[Address, ...] = Field(default=(), description="default: .11, .12 … of each network")
+    mtu: int = Field(default=1442, ge=68, le=65535)
+    gateway: bool = Field(default=True, description="false: no default route")
+
+
+class Switch(_Model):
+    """A Logical_Switch, a tenant's subnet, with its endpoints."""
+
+    name: Template
+    router: Template | None = Field(default=None, description="the router it has a port on")
+    cidrs: tuple[Network, ...] = ()
+    gateways: tuple[Address, ...] = Field(default=(), description="default: the first host of each network")
+    external: bool = Field(
+        default=False, description="a localnet port on a physical network that all hosts of the site share"
+    )
+    gateway_hosts: tuple[Name, ...] = Field(
+        default=(), description="hosts that carry the router's port to this switch; needed for external"
+    )
+    listed: bool = Field(default=True, description="part of the Interconnect documents that the lab writes")
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class Host(_Model):
+    """A machine of the site that runs ovn-controller."""
+
+    name: Name
+    gateway: bool = Field(default=False, description="ovn-is-interconn=true: carries traffic to other sites")
+    chassis: Name | None = Field(default=None, description="system-id; default: the host's name")
+
+
+class Things(_Model):
+    """Routers and switches; in `perTenant`, `{tenant}` in names stands for each tenant."""
+
+    routers: tuple[Router, ...] = ()
+    switches: tuple[Switch, ...] = ()
+
+
+class Site(_Model):
+    """One OVN deployment."""
+
+    name: Name
+    type: Literal["ovn"] = "ovn"
+    zone: str | None = Field(default=None, description='NB_Global.name; default: the name; "" leaves it empty')
+    hosts: tuple[Host, ...] = Field(min_length=1)
+    agents: bool = Field(default=False, description="run `isthmus agent` on the gateways")
+    ovn_ic: bool = Field(default=True, description="run ovn-ic for this site")
+    bfd: bool = Field(default=False, description="fast tunnel BFD in the documents that the lab writes")
+    per_tenant: Things = Things()
+    routers: tuple[Router, ...] = ()
+    switches: tuple[Switch, ...] = ()
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        return tuple(h.chassis or h.name for h in self.hosts if h.gateway)
+
+
+class Underlay(_Model):
+    """The network between hosts."""
+
+    mtu: int = Field(default=1500, ge=1280, le=9216)
+    filter: bool = Field(default=True, description="drop packets with another host's source address")
+
+
+class LabFile(_Model):
+    """A lab."""
+
+    name: Name
+    tenants: int | tuple[Name, ...] = Field(default=2, description="a count (a, b, c, …) or names")
+    datapath: Literal["auto", "kernel", "userspace"] = "auto"
+    underlay: Underlay = Underlay()
+    interconnects: bool = Field(default=True, description="write one Interconnect document for each tenant")
+    sites: tuple[Site, ...] = Field(min_length=1)
+
+    @property
+    def tenant_names(self) -> tuple[str, ...]:
+        """
+        >>> LabFile.model_construct(tenants=2).tenant_names
+        ('a', 'b')
+        """
+        if isinstance(self.tenants, int):
+            return tuple(tenant_name(n) for n in range(self.tenants))
+        return self.tenants
+
+
+def tenant_name(number: int) -> str:
+    """a … z, then a1 … z1, and so on.
+
+    >>> [tenant_name(n) for n in (0, 25, 26)]
+    ['a', 'z', 'a1']
+    """
+    letter = chr(ord("a") + number % 26)
+    return letter if number < 26 else f"{letter}{number // 26}"
+
+
+def find(name_or_path: str) -> Path:
+    """The lab file of that path, or the built-in lab of that name. Raises IntentError."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if re.fullmatch(r"[a-z0-9-]+", name_or_path) and (builtin := BUILTIN / f"{name_or_path}.yaml").is_file():
+        return builtin
+    names = ", ".join(sorted(p.stem for p in BUILTIN.glob("*.yaml")))
+    raise IntentError(
+        Problem(
+            "NoSuchLab", f"no lab file {name_or_path!r}", remedy=f"name a file or a built-in lab: {names}"
+        )
+    )
+
+
+def load(name_or_path: str, *, name: str | None = None, tenants: int | None = None) -> LabFile:
+    """Read and check a lab file; `name` and `tenants` override what it says. Raises IntentError with all problems."""
+    path = find(name_or_path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise IntentError(Problem("NotYaml", str(error), file=str(path), remedy="write YAML")) from error
+    if not isinstance(document, dict):
+        raise IntentError(
+            Problem("NotALabFile", "not a mapping", file=str(path), remedy="see docs/lab.md for an example")
+        )
+    return parse(document, str(path), name=name, tenants=tenants)
+
+
+def parse(
+    document: dict[str, Any], file: str = "", *, name: str | None = None, tenants: int | None = None
+) -> LabFile:
+    """A lab file that is valid by itself. Raises IntentError with all problems."""
+    document = dict(document)
+    if name is not None:
+        document["name"] = name
+    if tenants is not None:
+        document["tenants"] = tenants
+    try:
+        lab = LabFile.model_validate(document)
+    except ValidationError as error:
+        raise IntentError.of(
+            Problem(
+                "InvalidLabFile",
+                e["msg"],
+                file=file,
+                field=".".join(map(str, e["loc"])),
+                remedy="`isthmus lab schema` shows what is allowed",
+            )
+            for e in error.errors()
+        ) from error
+    if problems := list(_cross_references(lab, file)):
+        raise IntentError.of(problems)
+    return lab
+
+
+def _cross_references(lab: LabFile, file: str) -> Iterable[Problem]:
+    def problem(message: str, field: str, remedy: str) -> Problem:
+        return Problem("InvalidLabFile", message, file=file, field=field, remedy=remedy)
+
+    seen: dict[str, str] = {"operator": "(the operator)", "fabric": "(the Fabric)", "underlay": "(the underlay)"}
+    for s, site in enumerate(lab.sites):
+        where = f"sites.{s}"
+        for label in [site.name, *(h.name for h in site.hosts)]:
+            if label in seen:
+                yield problem(f"the name {label!r} is also used by {seen[label]}", where, "rename one")
+            seen[label] = where
+        hosts = {h.name for h in site.hosts}
+        for part, things in (("perTenant", site.per_tenant), ("", site)):
+            routers = {r.name for r in things.routers}
+            for i, switch in enumerate(things.switches):
+                at = ".".join(filter(None, (where, part, f"switches.{i}")))
+                if switch.router and switch.router not in routers:
+                    yield problem(f"no router {switch.router!r} beside it", f"{at}.router", "add the router")
+                for host in [e.host for e in switch.endpoints] + list(switch.gateway_hosts):
+                    if host not in hosts:
+                        yield problem(
+                            f"the site has no host {host!r}", at, f"use one of {', '.join(sorted(hosts))}"
+                        )
+                if switch.external and switch.router and not switch.gateway_hosts:
+                    yield problem(
+                        "an external switch with a router needs hosts that carry it",
+                        f"{at}.gatewayHosts",
+                        "name at least one",
+                    )

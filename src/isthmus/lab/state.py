@@ -1,0 +1,160 @@
+"""What a lab leaves on disk: enough to find, use and remove it from any process.
+
+A lab is one directory and one keeper process. The directory is made first; the keeper's id is written before the
+keeper may do anything. So whatever exists is on record, and removing a lab is: kill the keeper, remove the directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import Problem, WorldError
+
+
+def base() -> Path:
+    """The directory of all labs: $ISTHMUS_LAB_DIR, $XDG_RUNTIME_DIR/isthmus-lab or /run/isthmus-lab."""
+    if own := os.environ.get("ISTHMUS_LAB_DIR"):
+        return Path(own)
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or "/run") / "isthmus-lab"
+
+
+@dataclass(slots=True)
+class Daemon:
+    """A program of the lab.
+
+    namespace   where it runs
+    argv        as inside the namespace; it puts itself into the background when it is ready
+    pidfile     as seen from outside; the number in it is of the lab's PID namespace
+    """
+
+    namespace: str
+    argv: list[str]
+    pidfile: str
+
+
+@dataclass(slots=True)
+class State:
+    """The registry of one lab."""
+
+    name: str
+    file: dict[str, Any] = field(default_factory=dict)
+    """The lab file, by alias, as JSON."""
+    keeper: int = 0
+    keeper_started: int = 0
+    namespaces: dict[str, dict[str, int]] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    """Node -> its address on the underlay."""
+    daemons: dict[str, Daemon] = field(default_factory=dict)
+    datapath: str = ""
+    ready: bool = False
+
+    @property
+    def directory(self) -> Path:
+        return base() / self.name
+
+    def save(self) -> None:
+        """Replace the record on disk at once, never half."""
+        temporary = self.directory / f"state.json.{os.getpid()}"
+        temporary.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        temporary.replace(self.directory / "state.json")
+
+    @classmethod
+    def load(cls, name: str) -> State:
+        """Raises WorldError where there is no such lab."""
+        path = base() / name / "state.json"
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise WorldError(
+                Problem("NoLab", f"there is no lab {name!r}", remedy="`isthmus lab ls` lists labs")
+            ) from error
+        daemons = {key: Daemon(**value) for key, value in data.pop("daemons").items()}
+        return cls(**data, daemons=daemons)
+
+    def alive(self) -> bool:
+        """Whether its keeper runs."""
+        return self.keeper > 0 and started(self.keeper) == self.keeper_started
+
+    def path(self, namespace: str, kind: str = "net") -> str:
+        """Where to open a namespace: `kind` is net, mnt or uts."""
+        return f"/proc/{self.keeper}/fd/{self.namespaces[namespace][kind]}"
+
+    def address(self, node: str) -> IPv4Address:
+        return IPv4Address(self.addresses[node])
+
+
+def started(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when there is none, or only its corpse."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    fields = text.rpartition(")")[2].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def names() -> list[str]:
+    """All labs on record, also half made ones."""
+    try:
+        return sorted(p.name for p in base().iterdir() if p.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def locked(name: str) -> Iterator[None]:
+    """One `up` or `down` of a lab at a time, in all processes. The lock's file goes with the lab directory's parent."""
+    base().mkdir(parents=True, exist_ok=True)
+    fd = os.open(base(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove(name: str, timeout: float = 10.0) -> bool:
+    """Remove a lab and all that belongs to it; False where there was nothing. Raises WorldError when it cannot."""
+    directory = base() / name
+    if not directory.is_dir():
+        return False
+    try:
+        state = State.load(name)
+    except WorldError:
+        state = None  # its maker died before the first record: then nothing but the directory exists
+    if state is not None and state.alive():
+        _kill(state.keeper, timeout)
+    shutil.rmtree(directory)
+    return True
+
+
+def _kill(pid: int, timeout: float) -> None:
+    """Kill the keeper, and by that everything in its PID namespace, and wait for the end."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(fd)
+    deadline = time.monotonic() + timeout
+    while started(pid):
+        if time.monotonic() > deadline:
+            raise WorldError(
+                Problem("LabStuck", f"process {pid} does not end", remedy="look at its state in /proc")
+            )
+        time.sleep(0.005)
