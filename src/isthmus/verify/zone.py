@@ -1,0 +1,349 @@
+"""One site's northbound rows, read into what OVN makes of them: ports by name, addresses as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+
+from isthmus.model.rows import Record, Snapshot, Value
+from isthmus.verify.path import RowRef, row_ref
+
+Interface = IPv4Interface | IPv6Interface
+
+
+def texts(value: Value) -> tuple[str, ...]:
+    """A set, an optional atom or nothing, as sorted strings: UUID order, which is the order northd sees."""
+    if value is None:
+        return ()
+    if isinstance(value, frozenset | set | list | tuple):
+        return tuple(sorted(str(v) for v in value))
+    return (str(value),)
+
+
+def text(value: Value) -> str:
+    """An optional string; "" where there is none."""
+    found = texts(value)
+    return found[0] if found else ""
+
+
+def mapping(value: Value) -> Mapping[str, str]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def flag(value: Value, default: bool) -> bool:
+    """An optional boolean."""
+    if isinstance(value, frozenset):
+        value = next(iter(value), None)
+    return value if isinstance(value, bool) else default
+
+
+def mac_number(word: str) -> int | None:
+    parts = word.split(":")
+    if len(parts) != 6:
+        return None
+    try:
+        return int("".join(p.zfill(2) for p in parts), 16)
+    except ValueError:
+        return None
+
+
+def link_local(mac: int) -> IPv6Interface:
+    """The EUI-64 address that every router port has besides its `networks`."""
+    high, low = (mac >> 24) ^ 0x020000, mac & 0xFFFFFF
+    return IPv6Interface(((0xFE80 << 112) | (high << 40) | (0xFFFE << 24) | low, 64))
+
+
+def interfaces(words: tuple[str, ...]) -> tuple[Interface, ...]:
+    """Those of `words` that are addresses; northd ignores the others."""
+    found = []
+    for word in words:
+        try:
+            found.append(ip_interface(word))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A MAC and the addresses with it: one element of a switch port's `addresses` or `port_security`."""
+
+    mac: int
+    addresses: frozenset[tuple[int, int]]
+    """(family, number)"""
+
+
+def owned(words: str) -> Owned | None:
+    """Read `MAC [IP…]`."""
+    parts = words.split()
+    mac = mac_number(parts[0]) if parts else None
+    if mac is None:
+        return None
+    found = interfaces(tuple(parts[1:]))
+    return Owned(mac, frozenset((i.version, int(i.ip)) for i in found))
+
+
+@dataclass(frozen=True, slots=True)
+class RouterPort:
+    """A Logical_Router_Port that northd accepts (a readable MAC, so at least a link-local network)."""
+
+    row: RowRef
+    name: str
+    router: str
+    mac: int
+    networks: tuple[Interface, ...]
+    enabled: bool
+    gateway: bool
+    """Has gateway chassis, by rows or by group."""
+    peer: str
+    options: Mapping[str, str]
+
+    def owns(self, family: int, number: int) -> bool:
+        return any(n.version == family and int(n.ip) == number for n in self.networks)
+
+    def member(self, family: int, number: int) -> Interface | None:
+        """Its own address in a network that contains `number`."""
+        for one in self.networks:
+            network = one.network
+            if one.version == family and not (number ^ int(network.network_address)) & int(network.netmask):
+                return one
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchPort:
+    row: RowRef
+    name: str
+    switch: str
+    type: str
+    enabled: bool
+    unknown: bool
+    """`unknown` is among its addresses."""
+    owned: tuple[Owned, ...]
+    security: tuple[Owned, ...]
+    options: Mapping[str, str]
+
+    @property
+    def router_port(self) -> str:
+        return self.options.get("router-port", "") if self.type == "router" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An ACL or a Logical_Router_Policy."""
+
+    row: RowRef
+    priority: int
+    match: str
+    action: str
+    nexthops: tuple[str, ...] = ()
+    direction: str = ""
+    late: bool = False
+    """An ACL with `apply-after-lb`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    row: RowRef
+    type: str
+    external: str
+    logical: str
+    port: str
+    """Name of the router port that it is bound to, or ""."""
+    excepted: bool
+    """Has allowed_ext_ips or exempted_ext_ips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    row: RowRef
+    name: str
+    interconn: str
+    """`other_config:interconn-ts`, or ""."""
+    acls: tuple[Rule, ...]
+    balancers: tuple[str, ...]
+    ports: list[SwitchPort] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    row: RowRef
+    name: str
+    record: Record
+    policies: tuple[Rule, ...]
+    nats: tuple[Nat, ...]
+    balancers: tuple[str, ...]
+    ports: list[RouterPort] = field(default_factory=list)
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return mapping(self.record.get("options"))
+
+
+class Zone:
+    """Rows of one site's northbound database, indexed. Disabled routers are not there, as for northd."""
+
+    def __init__(self, site: str, snapshot: Snapshot) -> None:
+        self.site = site
+        self.snapshot = snapshot
+        self.switches: dict[str, Switch] = {}
+        self.routers: dict[str, Router] = {}
+        self.router_ports: dict[str, RouterPort] = {}
+        self.switch_ports: dict[str, SwitchPort] = {}
+        self.doors: dict[str, list[SwitchPort]] = {}
+        """Router port's name -> the switch ports that name it."""
+        self.sets = self._sets()
+        self.default_drop = any(
+            mapping(r.get("options")).get("default_acl_drop") == "true" for r in self.table("NB_Global").values()
+        )
+        for uuid, record in self.table("Logical_Router").items():
+            if flag(record.get("enabled"), True):
+                self._router(uuid, record)
+        group_acls = self._group_acls()
+        for uuid, record in self.table("Logical_Switch").items():
+            self._switch(uuid, record, group_acls)
+
+    def table(self, name: str) -> Mapping[str, Record]:
+        return self.snapshot.get(name, {})
+
+    def ref(self, table: str, uuid: str, name: str = "") -> RowRef:
+        return row_ref(self.site, table, uuid, self.table(table)[uuid], name)
+
+    def children(self, table: str, value: Value) -> Iterator[tuple[str, Record]]:
+        """Rows of `table` that a column refers to, by UUID; a dangling reference is passed over."""
+        rows = self.table(table)
+        for uuid in texts(value):
+            if uuid in rows:
+                yield uuid, rows[uuid]
+
+    def _router(self, uuid: str, record: Record) -> None:
+        ref = self.ref("Logical_Router", uuid)
+        router = Router(
+            ref,
+            ref.name,
+            record,
+            tuple(sorted(self._policies(record), key=lambda r: -r.priority)),
+            tuple(self._nats(record)),
+            self._balancers(record),
+        )
+        self.routers[uuid] = router
+        for port_uuid, port in self.children("Logical_Router_Port", record.get("ports")):
+            mac = mac_number(text(port.get("mac")))
+            if mac is None:
+                continue
+            made = self._router_port(port_uuid, port, uuid, mac)
+            router.ports.append(made)
+            self.router_ports[made.name] = made
+
+    def _router_port(self, uuid: str, record: Record, router: str, mac: int) -> RouterPort:
+        ref = self.ref("Logical_Router_Port", uuid)
+        return RouterPort(
+            row=ref,
+            name=ref.name,
+            router=router,
+            mac=mac,
+            networks=(*interfaces(texts(record.get("networks"))), link_local(mac)),
+            enabled=flag(record.get("enabled"), True),
+            gateway=bool(texts(record.get("gateway_chassis")) or texts(record.get("ha_chassis_group"))),
+            peer=text(record.get("peer")),
+            options=mapping(record.get("options")),
+        )
+
+    def _policies(self, record: Record) -> Iterator[Rule]:
+        for uuid, policy in self.children("Logical_Router_Policy", record.get("policies")):
+            priority, match, action = _number(policy), text(policy.get("match")), text(policy.get("action"))
+            hops = texts(policy.get("nexthops")) or texts(policy.get("nexthop"))
+            name = f"{priority} {match} {action}"
+            yield Rule(self.ref("Logical_Router_Policy", uuid, name), priority, match, action, hops)
+
+    def _nats(self, record: Record) -> Iterator[Nat]:
+        for uuid, nat in self.children("NAT", record.get("nat")):
+            kind, external, logical = (text(nat.get(c)) for c in ("type", "external_ip", "logical_ip"))
+            gateway = self.table("Logical_Router_Port").get(text(nat.get("gateway_port")), {})
+            excepted = bool(texts(nat.get("allowed_ext_ips")) or texts(nat.get("exempted_ext_ips")))
+            ref = self.ref("NAT", uuid, f"{kind} {logical} {external}")
+            yield Nat(ref, kind, external, logical, text(gateway.get("name")), excepted)
+
+    def _balancers(self, record: Record) -> tuple[str, ...]:
+        found = list(texts(record.get("load_balancer")))
+        for _uuid, group in self.children("Load_Balancer_Group", record.get("load_balancer_group")):
+            found += texts(group.get("load_balancer"))
+        return tuple(found)
+
+    def _switch(self, uuid: str, record: Record, group_acls: Mapping[str, tuple[str, ...]]) -> None:
+        ref = self.ref("Logical_Switch", uuid)
+        acls = set(texts(record.get("acls")))
+        for member in texts(record.get("ports")):
+            acls.update(group_acls.get(member, ()))
+        rules = sorted((self._acl(a) for a in sorted(acls) if a in self.table("ACL")), key=lambda r: -r.priority)
+        interconn = mapping(record.get("other_config")).get("interconn-ts", "")
+        switch = Switch(ref, ref.name, interconn, tuple(rules), self._balancers(record))
+        self.switches[uuid] = switch
+        for port_uuid, port in self.children("Logical_Switch_Port", record.get("ports")):
+            lsp = self._switch_port(port_uuid, port, uuid)
+            switch.ports.append(lsp)
+            self.switch_ports[lsp.name] = lsp
+            if lsp.router_port:
+                self.doors.setdefault(lsp.router_port, []).append(lsp)
+
+    def _acl(self, uuid: str) -> Rule:
+        acl = self.table("ACL")[uuid]
+        priority, match, action = _number(acl), text(acl.get("match")), text(acl.get("action"))
+        direction = text(acl.get("direction"))
+        late = mapping(acl.get("options")).get("apply-after-lb") == "true"
+        name = text(acl.get("name")) or f"{direction} {priority} {match} {action}"
+        ref = self.ref("ACL", uuid, name)
+        return Rule(ref, priority, match, action, direction=direction, late=late)
+
+    def _switch_port(self, uuid: str, record: Record, switch: str) -> SwitchPort:
+        ref = self.ref("Logical_Switch_Port", uuid)
+        options, kind = mapping(record.get("options")), text(record.get("type"))
+        words = texts(record.get("addresses"))
+        found = [owned(w) for w in words] + [owned(text(record.get("dynamic_addresses")))]
+        peer = self.router_ports.get(options.get("router-port", "")) if kind == "router" else None
+        if peer is not None and "router" in words:
+            found.append(Owned(peer.mac, frozenset((n.version, int(n.ip)) for n in peer.networks)))
+        security = [owned(w) for w in texts(record.get("port_security"))]
+        return SwitchPort(
+            row=ref,
+            name=ref.name,
+            switch=switch,
+            type=kind,
+            enabled=flag(record.get("enabled"), True),
+            unknown="unknown" in words,
+            owned=tuple(o for o in found if o is not None),
+            security=tuple(o for o in security if o is not None),
+            options=options,
+        )
+
+    def _group_acls(self) -> dict[str, tuple[str, ...]]:
+        """Switch port's UUID -> ACLs of the port groups that it is in."""
+        found: dict[str, tuple[str, ...]] = {}
+        for group in self.table("Port_Group").values():
+            acls = texts(group.get("acls"))
+            for port in texts(group.get("ports")):
+                found[port] = found.get(port, ()) + acls
+        return found
+
+    def _sets(self) -> dict[str, frozenset[str]]:
+        """Address sets by name, port groups by `@name`, and the address sets that northd makes of port groups."""
+        found = {text(r.get("name")): frozenset(texts(r.get("addresses"))) for r in self.table("Address_Set").values()}
+        for group in self.table("Port_Group").values():
+            name = text(group.get("name"))
+            ports = list(self.children("Logical_Switch_Port", group.get("ports")))
+            found[f"@{name}"] = frozenset(text(p.get("name")) for _uuid, p in ports)
+            numbers = [o for _uuid, p in ports for w in texts(p.get("addresses")) if (o := owned(w))]
+            for family, suffix in ((4, "ip4"), (6, "ip6")):
+                words = {_word(f, n) for o in numbers for f, n in o.addresses if f == family}
+                found.setdefault(f"{name}_{suffix}", frozenset(words))
+        return found
+
+
+def _number(record: Record) -> int:
+    value = record.get("priority")
+    return value if isinstance(value, int) else 0
+
+
+def _word(family: int, number: int) -> str:
+    return str(IPv4Interface(number).ip if family == 4 else IPv6Interface(number).ip)
