@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Interface, IPv6Interface
+from typing import Protocol
 
-from isthmus.model.intent import Prefix
+from isthmus.model.intent import Prefix, VpcRef
 
 Interface = IPv4Interface | IPv6Interface
 
@@ -59,7 +60,20 @@ class Vpc:
     name: str
     ports: tuple[VpcPort, ...]
     foreign_routes: tuple[ForeignRoute, ...] = ()
-    load_balancer_addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A Logical_Switch, as far as a subnet that we may define needs to know it."""
+
+    uuid: str
+    name: str
+    routers: frozenset[str]
+    """UUIDs of the routers that it is on."""
+    owned: str | None
+    """`isthmus:key` where it is ours."""
+    empty: bool
+    """It has no port but ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +99,16 @@ class Subnet:
     """The VPC router's own addresses in it."""
     ports: tuple[str, ...]
     """Names of the VPC router's ports to it."""
+
+
+class SiteFacts(Protocol):
+    """A site as the compiler may ask it; every backend gives one."""
+
+    def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
+        """Every VPC that the reference may mean; more than one is ambiguous."""
+
+    def switches(self, name: str) -> tuple[Switch, ...]:
+        """Every switch of this name."""
+
+    def chassis(self) -> Mapping[str, Chassis]:
+        """Chassis by name."""

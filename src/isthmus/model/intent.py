@@ -24,7 +24,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """File names are absolute. `server_name` is checked against the server's certificate; default: the remote's host."""
+    """File names are absolute. `server_name` must be in the server's certificate; default: the remote's host."""
 
     ca_file: Path
     cert_file: Path
@@ -34,7 +34,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A clustered or single OVSDB database: remotes in OVSDB's own notation, `ssl:HOST:PORT`, `unix:PATH`, `tcp:HOST:PORT`."""
+    """A clustered or single database by its remotes, in OVSDB's notation: `ssl:HOST:PORT`, `unix:PATH`, `tcp:HOST:PORT`."""
 
     remotes: tuple[str, ...]
     tls: Tls | None = None
@@ -60,7 +60,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """Tunnel BFD timers (opt-in `spec.bfd` of a Site): milliseconds and a multiplier, NB_Global options `bfd-min-rx`, `bfd-min-tx`, `bfd-mult`."""
+    """Tunnel BFD timers, opt-in: milliseconds and a multiplier (NB_Global options `bfd-min-rx`, `bfd-min-tx`, `bfd-mult`)."""
 
     min_rx: int
     min_tx: int
@@ -93,7 +93,7 @@ class VpcRef:
 
 @dataclass(frozen=True, slots=True)
 class SubnetRef:
-    """One listed subnet. With `cidrs` it is defined by us where it does not exist; `gateways[i]` belongs to `cidrs[i]`."""
+    """One listed subnet. With `cidrs` it is defined by us where it is missing; `gateways[i]` belongs to `cidrs[i]`."""
 
     name: str | None = None
     id: str | None = None

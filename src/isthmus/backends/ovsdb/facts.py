@@ -1,0 +1,144 @@
+"""Facts from a northbound and a southbound replica: VPC routers, switches, chassis. Pure reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_interface, ip_network
+from typing import Any
+
+from isthmus.backends.ovsdb.index import Index
+from isthmus.model.facts import ForeignRoute, Interface, Role, Switch, Vpc, VpcPort
+from isthmus.model.intent import VpcRef
+from isthmus.model.rows import KEY, OWNER
+
+Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+_NOT_TENANTS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
+
+
+class NorthboundFacts:
+    """What one NB says, by name; a VPC is read again only when something in it has changed."""
+
+    def __init__(self, site: str, rows: Rows, index: Index) -> None:
+        self._site = site
+        self._rows = rows
+        self._index = index
+        self._vpcs: dict[str, tuple[tuple[int, ...], Vpc]] = {}
+
+    def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
+        """Every Logical_Router that the reference may mean, edges of ours aside; more than one is ambiguous."""
+        if ref.id is not None:
+            found = {ref.id} if ref.id in self._rows["Logical_Router"] else set()
+        else:
+            found = self._index.named[("Logical_Router", ref.name or "")]
+        return tuple(self.vpc(uuid) for uuid in sorted(found))
+
+    def vpc(self, uuid: str) -> Vpc:
+        """The VPC router with this UUID; the same object as before while nothing in it has changed."""
+        known = self._vpcs.get(uuid)
+        if known is not None and self._versions(known[1]) == known[0]:
+            return known[1]
+        vpc = self._read(uuid)
+        self._vpcs[uuid] = (self._versions(vpc), vpc)
+        return vpc
+
+    def _versions(self, vpc: Vpc) -> tuple[int, ...]:
+        version = self._index.version
+        return (version.get(vpc.uuid, -1), *(version.get(p.switch, -1) for p in vpc.ports if p.switch))
+
+    def _read(self, uuid: str) -> Vpc:
+        router = self._rows["Logical_Router"][uuid]
+        ports = tuple(sorted(self._ports(router), key=lambda p: p.name))
+        return Vpc(self._site, uuid, router["name"], ports, tuple(self._foreign_routes(router)))
+
+    def _ports(self, router: Mapping[str, Any]) -> Iterator[VpcPort]:
+        for uuid in router["ports"]:
+            row = self._rows["Logical_Router_Port"].get(uuid)
+            if row is None:
+                continue
+            networks = tuple(sorted(_interfaces(row["networks"]), key=lambda n: (n.version, n)))
+            switch = self._switch_behind(row["name"])
+            ids = row["external_ids"]
+            yield VpcPort(
+                uuid=uuid,
+                name=row["name"],
+                networks=networks,
+                role=self._role(row, networks, switch),
+                switch=switch,
+                switch_name=self._rows["Logical_Switch"][switch]["name"] if switch else "",
+                owned=ids.get(KEY) if ids.get(OWNER) == self._index.owner else None,
+            )
+
+    def _switch_behind(self, port: str) -> str | None:
+        for lsp in self._index.router_port.get(port, ()):
+            table, parent = self._index.parent.get(lsp, ("", ""))
+            if table == "Logical_Switch":
+                return parent
+        return None
+
+    def _role(self, row: Mapping[str, Any], networks: tuple[Interface, ...], switch: str | None) -> Role:
+        if row["gateway_chassis"] or row["ha_chassis_group"]:
+            return Role.EXTERNAL
+        if switch is None:
+            return Role.LINK
+        body = self._rows["Logical_Switch"][switch]
+        if "interconn-ts" in body["other_config"] or any(k.startswith("isthmus:link") for k in body["external_ids"]):
+            return Role.LINK
+        ports = [self._rows["Logical_Switch_Port"].get(p) for p in body["ports"]]
+        if any(p is not None and p["type"] == "localnet" for p in ports):
+            return Role.EXTERNAL
+        routers = sum(p is not None and p["type"] == "router" for p in ports)
+        if routers > 1 and routers == len(ports):
+            return Role.LINK
+        if networks and all(
+            any(n.version == x.version and n.network.subnet_of(x) for x in _NOT_TENANTS)  # type: ignore[arg-type]
+            for n in networks
+        ):
+            return Role.LINK
+        return Role.SUBNET
+
+    def _foreign_routes(self, router: Mapping[str, Any]) -> Iterator[ForeignRoute]:
+        for uuid in sorted(router["static_routes"]):
+            row = self._rows["Logical_Router_Static_Route"].get(uuid)
+            if row is None or row["external_ids"].get(OWNER) == self._index.owner:
+                continue
+            try:
+                prefix = ip_network(row["ip_prefix"], strict=False)
+            except ValueError:
+                continue
+            if row["policy"] != "src-ip":
+                yield ForeignRoute(uuid, prefix, row["nexthop"])
+
+    def switches(self, name: str) -> tuple[Switch, ...]:
+        """Every Logical_Switch of this name, with the routers that it is on."""
+        found = []
+        for uuid in sorted(self._index.named[("Logical_Switch", name)]):
+            row = self._rows["Logical_Switch"][uuid]
+            ids = row["external_ids"]
+            key = ids.get(KEY) if ids.get(OWNER) == self._index.owner else None
+            found.append(Switch(uuid, name, frozenset(self._routers_on(row)), key, self._is_empty(row)))
+        return tuple(found)
+
+    def _routers_on(self, switch: Mapping[str, Any]) -> Iterator[str]:
+        for lsp in switch["ports"]:
+            row = self._rows["Logical_Switch_Port"].get(lsp)
+            if row is None:
+                continue
+            for port in self._index.named[("Logical_Router_Port", row["options"].get("router-port", ""))]:
+                yield self._index.root(port)
+
+    def _is_empty(self, switch: Mapping[str, Any]) -> bool:
+        """Nothing but our own ports; ports that we do not monitor are somebody's machines."""
+        for lsp in switch["ports"]:
+            row = self._rows["Logical_Switch_Port"].get(lsp)
+            if row is None or row["external_ids"].get(OWNER) != self._index.owner:
+                return False
+        return True
+
+
+def _interfaces(networks: frozenset[str]) -> Iterator[Interface]:
+    for text in networks:
+        try:
+            yield ip_interface(text)
+        except ValueError:
+            continue
