@@ -53,8 +53,8 @@ def documents(text: str) -> list[Written]:
     parser = _Parser(text)
     found: list[Written] = []
     try:
-        parser.get_event()
-        while not isinstance(start := _next(parser), yaml.StreamEndEvent):
+        _next(parser)
+        while type(start := _next(parser)) is not yaml.StreamEndEvent:
             root = _node(parser, parser.get_event())
             end = parser.get_event()
             if root.start == root.end and root.kind == "scalar":
@@ -79,7 +79,7 @@ def _node(parser: Any, event: Any) -> Node:
     mapping = isinstance(event, yaml.MappingStartEvent)
     node = Node("mapping" if mapping else "list", start, end, bool(event.flow_style))
     stop = yaml.MappingEndEvent if mapping else yaml.SequenceEndEvent
-    while not isinstance(child := parser.get_event(), stop):
+    while type(child := _next(parser)) is not stop:
         if mapping:
             node.keys.append((getattr(child, "value", ""), child.start_mark.index))
             node.end = max(node.end, child.end_mark.index)

@@ -1,0 +1,29 @@
+"""What several verbs need."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isthmus.errors import IntentError, Problem
+
+if TYPE_CHECKING:
+    from isthmus.model.intent import Configuration
+
+
+def config_path(args: argparse.Namespace) -> Path:
+    """`-f PATH`, else ISTHMUS_CONFIG. Raises IntentError where neither is given."""
+    path = args.config if args.config is not None else os.environ.get("ISTHMUS_CONFIG")
+    if not path:
+        problem = Problem("NoConfig", "no documents are named", remedy="give -f PATH, or set ISTHMUS_CONFIG")
+        raise IntentError(problem)
+    return Path(path)
+
+
+def configuration(args: argparse.Namespace) -> Configuration:
+    """All documents, valid. Raises IntentError."""
+    from isthmus.backends.files import load  # noqa: PLC0415
+
+    return load(config_path(args))
