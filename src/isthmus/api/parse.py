@@ -32,7 +32,7 @@ def parse(value: object, origin: Origin, base: Path) -> Draft:
     draft.add(violations(value, schema["$defs"][draft.kind], schema))
     body: Mapping[str, Any] = value  # type: ignore[assignment]
     if draft.kind == "Interconnect":
-        draft.attachments = attachments.read_all(body)
+        draft.attachments = attachments.read_all(body, sound=not draft.problems)
     if not draft.problems:
         spec = body["spec"]
         {"Fabric": _fabric, "Site": _site, "Interconnect": _interconnect}[draft.kind](draft, spec)

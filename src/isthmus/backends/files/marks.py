@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-_Parser: type = getattr(yaml, "CParser", None) or yaml.Loader
+_Parser: type = getattr(yaml.cyaml, "CParser", yaml.SafeLoader) if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ def _node(parser: Any, event: Any) -> Node:
         return Node("alias", start, end)
     mapping = isinstance(event, yaml.MappingStartEvent)
     node = Node("mapping" if mapping else "list", start, end, bool(event.flow_style))
-    stop = yaml.MappingEndEvent if mapping else yaml.SequenceEndEvent
+    stop: Any = yaml.MappingEndEvent if mapping else yaml.SequenceEndEvent
     while type(child := _next(parser)) is not stop:
         if mapping:
             node.keys.append((getattr(child, "value", ""), child.start_mark.index))

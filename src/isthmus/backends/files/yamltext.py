@@ -18,7 +18,7 @@ import yaml
 DEPTH_LIMIT = 100
 NODE_LIMIT = 1_000_000
 """Nodes in one document, aliases written out."""
-_Parser: type = getattr(yaml, "CParser", None) or yaml.Loader
+_Parser: type = getattr(yaml.cyaml, "CParser", yaml.SafeLoader) if yaml.__with_libyaml__ else yaml.SafeLoader
 _TAG = "tag:yaml.org,2002:"
 
 
