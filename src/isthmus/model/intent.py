@@ -34,7 +34,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A clustered or single database by its remotes, in OVSDB's notation: `ssl:HOST:PORT`, `unix:PATH`, `tcp:HOST:PORT`."""
+    """A clustered or single database by its remotes: `ssl:HOST:PORT`, `unix:PATH`, `tcp:HOST:PORT`."""
 
     remotes: tuple[str, ...]
     tls: Tls | None = None
@@ -60,7 +60,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """Tunnel BFD timers, opt-in: milliseconds and a multiplier (NB_Global options `bfd-min-rx`, `bfd-min-tx`, `bfd-mult`)."""
+    """Tunnel BFD timers, opt-in: milliseconds, and a multiplier (NB_Global options bfd-min-rx, bfd-min-tx, bfd-mult)."""
 
     min_rx: int
     min_tx: int
@@ -76,6 +76,8 @@ class Site:
     southbound: Endpoint
     gateways: tuple[str, ...] = ()
     bfd: Bfd | None = None
+    mtu: int = 1442
+    """Bytes; the largest IP packet that the site's machines may send. Default: Geneve over an IPv4 underlay of 1500."""
     origin: Origin = Origin()
 
 

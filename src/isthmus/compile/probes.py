@@ -1,0 +1,62 @@
+"""Probe ports: per link and per gateway chassis with an agent, a tagged child of that chassis' trunk (ADR 0007)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+
+from isthmus.compile import names
+from isthmus.compile.edge import Maker
+from isthmus.compile.view import Joined, Side
+from isthmus.model.rows import Parent, Row, Value, nb
+
+SITE = "~site"
+"""Takes the place of the Interconnect's name in keys of rows that all Interconnects of a site share."""
+
+
+def rows(joined: Joined, side: Side) -> Iterator[Row]:
+    maker = Maker(joined, side)
+    on_link = Parent("Logical_Switch", "ports", key=maker.key("link"))
+    for chassis in side.probes:
+        addresses = [str(i.ip) for i in joined.link(side, joined.probe_host(side, chassis))]
+        columns: dict[str, Value] = {
+            "name": maker.name(f"probe.{chassis}"),
+            "addresses": frozenset({" ".join((maker.mac(f"probe.{chassis}"), *addresses))}),
+            "parent_name": names.trunk(joined.owner, chassis),
+            "tag": joined.numbers[side.name].tags[chassis],
+            "options": {"requested-chassis": chassis},
+            "external_ids": {"isthmus:probe": request(joined, side, addresses)},
+        }
+        yield maker.row("Logical_Switch_Port", f"probe/{chassis}", columns, on_link)
+
+
+def request(joined: Joined, side: Side, addresses: list[str]) -> str:
+    """What the agent is asked to do, as JSON; `generation` tells answers to this request from older ones."""
+    body = {
+        "addresses": addresses,
+        "router_mac": names.mac(names.of(joined.owner, joined.name, side.name, "link-vpc")),
+        "targets": [
+            {"subnet": f"{other.name}/{subnet.name}", "address": str(address.ip)}
+            for other in joined.others(side)
+            for subnet in other.subnets
+            for address in subnet.addresses
+        ],
+    }
+    text = json.dumps(body, sort_keys=True)
+    return json.dumps(body | {"generation": sha256(text.encode()).hexdigest()[:12]}, sort_keys=True)
+
+
+def trunk_rows(owner: str, site: str, chassis: Iterable[str]) -> Iterator[Row]:
+    """The switch that holds the trunks of a site's probing chassis."""
+    database, path = nb(site), "spec.gateways"
+    yield Row(database, "Logical_Switch", f"{SITE}/probe", {"name": names.trunk_switch(owner)}, None, path)
+    for name in sorted(chassis):
+        columns: dict[str, Value] = {
+            "name": names.trunk(owner, name),
+            "addresses": frozenset({names.mac(names.trunk(owner, name))}),
+            "options": {"requested-chassis": name},
+            "external_ids": {"isthmus:trunk": "true"},
+        }
+        parent = Parent("Logical_Switch", "ports", key=f"{SITE}/probe")
+        yield Row(database, "Logical_Switch_Port", f"{SITE}/probe/{name}", columns, parent, path)

@@ -1,0 +1,286 @@
+"""Intent and facts -> sides. Says everything that is wrong with an Attachment at once, and resolves the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import sha256
+from ipaddress import IPv4Interface, IPv6Interface
+
+from isthmus.compile.names import of
+from isthmus.compile.view import FIRST_PROBE, LINK_HOSTS, Defined, Side
+from isthmus.errors import Problem
+from isthmus.model.facts import Chassis, Interface, Role, SiteFacts, Subnet, Vpc, VpcPort
+from isthmus.model.intent import Attachment, Interconnect, Prefix, SubnetRef
+
+MAX_PROBES = LINK_HOSTS - FIRST_PROBE + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """`side` is None where not even the VPC is known. A side with problems must not gain reach."""
+
+    side: Side | None
+    problems: tuple[Problem, ...]
+
+
+def resolve(
+    interconnect: Interconnect,
+    attachment: Attachment,
+    owner: str,
+    facts: SiteFacts,
+    site_gateways: tuple[str, ...],
+    fallback_gateways: tuple[str, ...] = (),
+) -> Resolved:
+    """Look an Attachment up in its site's facts.
+
+    fallback_gateways  chassis that hold the port now; kept where the intended ones are not usable
+    """
+    return _Resolver(interconnect, attachment, owner, facts).run(site_gateways, fallback_gateways)
+
+
+class _Resolver:
+    def __init__(self, interconnect: Interconnect, attachment: Attachment, owner: str, facts: SiteFacts) -> None:
+        self.interconnect, self.attachment = interconnect, attachment
+        self.owner, self.facts = owner, facts
+        self.problems: list[Problem] = []
+
+    def run(self, site_gateways: tuple[str, ...], fallback: tuple[str, ...]) -> Resolved:
+        vpc = self._vpc()
+        gateways = self._gateways(site_gateways) or fallback
+        if vpc is None:
+            return Resolved(None, tuple(self.problems))
+        subnets, defined = self._subnets(vpc)
+        chassis = self.facts.chassis()
+        probes = tuple(c for c in gateways if c in chassis and chassis[c].agent)[:MAX_PROBES]
+        side = Side(self.attachment, vpc, subnets, defined, gateways, probes)
+        return Resolved(side, tuple(self.problems))
+
+    def _problem(self, code: str, field: str, message: str, remedy: str) -> None:
+        origin = self.interconnect.origin
+        where = f"{self.attachment.field}.{field}" if field else self.attachment.field
+        text = f"interconnect {self.interconnect.name!r}: {message}"
+        self.problems.append(Problem(code, text, origin.file, origin.document, where, remedy))
+
+    # -- VPC ----------------------------------------------------------------------------------------------
+
+    def _vpc(self) -> Vpc | None:
+        ref, site = self.attachment.vpc, self.attachment.site
+        found = self.facts.vpcs(ref)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            self._problem(
+                "UnknownVpc", "vpc", f"site {site!r} has no router {str(ref)!r}", "check the name, or create the router"
+            )
+        else:
+            ids = ", ".join(v.uuid for v in found)
+            self._problem(
+                "AmbiguousVpc", "vpc", f"site {site!r} has {len(found)} routers {str(ref)!r}: {ids}", "name it by `id`"
+            )
+        return None
+
+    # -- subnets ------------------------------------------------------------------------------------------
+
+    def _subnets(self, vpc: Vpc) -> tuple[tuple[Subnet, ...], tuple[Defined, ...]]:
+        known = _by_switch(vpc)
+        chosen: dict[str, Subnet] = {}
+        defined: list[Defined] = []
+        if self.attachment.every:
+            for switch, ports in known.items():
+                name = ports[0].switch_name
+                if all(p.role is Role.SUBNET for p in ports) and name not in self.attachment.exclude:
+                    chosen[switch] = subnet_of(ports)
+        for ref in self.attachment.subnets:
+            matching = [
+                s for s, ports in known.items() if ref.id == s or (ref.id is None and ref.name == ports[0].switch_name)
+            ]
+            if len(matching) > 1:
+                names = ", ".join(matching)
+                self._problem(
+                    "AmbiguousSubnet",
+                    ref.field,
+                    f"router {vpc.name!r} has several switches {str(ref)!r}: {names}",
+                    "name it by `id`",
+                )
+            elif matching and not self._is_ours(known[matching[0]], ref):
+                self._existing(vpc, ref, known[matching[0]], chosen)
+            elif ref.cidrs:
+                made = self._define(vpc, ref)
+                if made is not None:
+                    defined.append(made[0])
+                    chosen[f"~{ref.name}"] = made[1]
+            else:
+                self._unknown_subnet(vpc, ref, known)
+        return tuple(sorted(chosen.values(), key=lambda s: s.name)), tuple(defined)
+
+    def _is_ours(self, ports: tuple[VpcPort, ...], ref: SubnetRef) -> bool:
+        return bool(ref.cidrs) and any(p.owned == f"{self._key(ref)}/gateway" for p in ports)
+
+    def _key(self, ref: SubnetRef) -> str:
+        return f"{self.interconnect.name}/{self.attachment.name}/subnet/{ref.name}"
+
+    def _existing(self, vpc: Vpc, ref: SubnetRef, ports: tuple[VpcPort, ...], chosen: dict[str, Subnet]) -> None:
+        subnet = subnet_of(ports)
+        if any(p.role is not Role.SUBNET for p in ports):
+            self._problem(
+                "NotATenantSubnet",
+                ref.field,
+                f"{str(ref)!r} on router {vpc.name!r} is an external network or a link",
+                "list a subnet with machines in it",
+            )
+        elif not subnet.prefixes:
+            self._problem(
+                "NoAddress",
+                ref.field,
+                f"subnet {str(ref)!r} of router {vpc.name!r} has no address range",
+                "give the router's port a network",
+            )
+        elif ref.cidrs and set(ref.cidrs) != set(subnet.prefixes):
+            has = ", ".join(map(str, subnet.prefixes))
+            self._problem(
+                "CidrDiffers",
+                ref.field,
+                f"subnet {str(ref)!r} exists on router {vpc.name!r} with {has}",
+                "write that cidr, or another name",
+            )
+        else:
+            chosen[ports[0].switch or ""] = subnet
+
+    def _define(self, vpc: Vpc, ref: SubnetRef) -> tuple[Defined, Subnet] | None:
+        assert ref.name is not None
+        for switch in self.facts.switches(ref.name):
+            if switch.owned != self._key(ref):
+                self._problem(
+                    "NameInUse",
+                    ref.field,
+                    f"a switch {ref.name!r} exists that is not on router {vpc.name!r}",
+                    "choose another name, or attach it to the router",
+                )
+                return None
+        networks = tuple(
+            _gateway(c, ref.gateways[i] if i < len(ref.gateways) else None) for i, c in enumerate(ref.cidrs)
+        )
+        taken = [
+            (n, p)
+            for n in networks
+            for port in vpc.ports
+            if port.owned != f"{self._key(ref)}/gateway"
+            for p in port.prefixes
+            if p.version == n.version and p.overlaps(n.network)
+        ]
+        if taken:
+            network, prefix = taken[0]
+            self._problem(
+                "Overlap",
+                ref.field,
+                f"subnet {ref.name!r} {network.network} overlaps {prefix} of router {vpc.name!r}",
+                "choose another cidr",
+            )
+            return None
+        port = of(self.owner, self.interconnect.name, self.attachment.name, f"subnet.{ref.name}")
+        subnet = Subnet(ref.name, tuple(n.network for n in networks), networks, (port,))
+        return Defined(ref.name, networks, ref.field), subnet
+
+    def _unknown_subnet(self, vpc: Vpc, ref: SubnetRef, known: Mapping[str, tuple[VpcPort, ...]]) -> None:
+        names = [ports[0].switch_name for ports in known.values() if ports[0].role is Role.SUBNET]
+        close = get_close_matches(str(ref), names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none'}"
+        if ref.name is not None and self.facts.switches(ref.name):
+            self._problem(
+                "SubnetOfAnotherVpc",
+                ref.field,
+                f"subnet {str(ref)!r} is not on router {vpc.name!r}",
+                f"attach it to that router, or name the VPC that has it; {hint}",
+            )
+        else:
+            self._problem(
+                "UnknownSubnet",
+                ref.field,
+                f"router {vpc.name!r} of site {self.attachment.site!r} has no subnet {str(ref)!r}",
+                f"check the name, or give a `cidr` to define it; {hint}",
+            )
+
+    # -- gateways -----------------------------------------------------------------------------------------
+
+    def _gateways(self, of_site: tuple[str, ...]) -> tuple[str, ...]:
+        chassis = self.facts.chassis()
+        own = self.attachment.gateways
+        wanted = own if own is not None else of_site
+        if not wanted:
+            wanted = tuple(sorted(name for name, c in chassis.items() if c.interconnect))
+        if not wanted:
+            self._problem(
+                "NoGateway", "gateways", f"site {self.attachment.site!r} has no gateway chassis",
+                "on one: ovs-vsctl set open . external_ids:ovn-is-interconn=true; and list it in the Site's gateways",
+            )  # fmt: skip
+        found = [c for name in wanted if (c := self._one_chassis(name, chassis)) is not None]
+        names = tuple(dict.fromkeys(c.name for c in found))
+        return names if own is not None else rotate(names, self.interconnect.name)
+
+    def _one_chassis(self, name: str, chassis: Mapping[str, Chassis]) -> Chassis | None:
+        found = [chassis[name]] if name in chassis else [c for c in chassis.values() if c.hostname == name]
+        site = self.attachment.site
+        if len(found) == 1 and found[0].interconnect:
+            return found[0]
+        if not found:
+            self._problem(
+                "UnknownGateway",
+                "gateways",
+                f"site {site!r} has no chassis or hostname {name!r}",
+                "list a Chassis name or hostname that ovn-sbctl shows",
+            )
+        elif len(found) > 1:
+            self._problem(
+                "AmbiguousGateway",
+                "gateways",
+                f"site {site!r} has {len(found)} chassis of hostname {name!r}",
+                "use the Chassis name",
+            )
+        else:
+            self._problem(
+                "GatewayNotMarked",
+                "gateways",
+                f"chassis {name!r} of site {site!r} is not marked ovn-is-interconn",
+                "on that host: ovs-vsctl set open . external_ids:ovn-is-interconn=true",
+            )
+        return None
+
+
+def rotate(names: tuple[str, ...], interconnect: str) -> tuple[str, ...]:
+    """Spread Interconnects over a site's gateways; one more Interconnect moves no other."""
+    if not names:
+        return ()
+    start = int.from_bytes(sha256(interconnect.encode()).digest()[:4]) % len(names)
+    return names[start:] + names[:start]
+
+
+def subnet_of(ports: Iterable[VpcPort]) -> Subnet:
+    """The subnet behind the ports of one router to one switch."""
+    ports = tuple(ports)
+    networks = tuple(n for p in ports for n in p.networks if not n.ip.is_link_local)
+    prefixes = tuple(sorted({n.network for n in networks}, key=lambda p: (p.version, p)))
+    return Subnet(ports[0].switch_name, prefixes, networks, tuple(sorted(p.name for p in ports)))
+
+
+def _by_switch(vpc: Vpc) -> dict[str, tuple[VpcPort, ...]]:
+    found: dict[str, list[VpcPort]] = {}
+    for port in vpc.ports:
+        if port.switch is not None:
+            found.setdefault(port.switch, []).append(port)
+    return {switch: tuple(ports) for switch, ports in found.items()}
+
+
+def _gateway(cidr: Prefix, address: object) -> Interface:
+    """The router's address in a subnet that we define: the first host unless it was given."""
+    kind = IPv4Interface if cidr.version == 4 else IPv6Interface
+    host = address if address is not None else cidr.network_address + 1
+    return kind((host, cidr.prefixlen))
+
+
+def own_prefixes(sides: Iterable[Side]) -> Iterator[tuple[Side, Subnet, Prefix]]:
+    for side in sides:
+        for subnet in side.subnets:
+            for prefix in subnet.prefixes:
+                yield side, subnet, prefix
