@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Literal
@@ -242,6 +242,10 @@ class Prober:
         since = old.since if old is not None and old.state == state else now
         self._verdicts[name] = Verdict(self._probes[name].generation, state, since, lost)
         self._changed(name)
+
+    def names(self) -> Iterable[str]:
+        """Every probe there is now."""
+        return self._probes.keys()
 
     def verdicts(self) -> Mapping[str, Verdict]:
         """Probe -> what is known. A probe is missing until something is known under its generation."""

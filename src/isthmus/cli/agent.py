@@ -1,0 +1,73 @@
+"""`isthmus agent`: probes from this chassis, until it is told to stop. See docs/agent.md."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isthmus.cli.output import Output
+from isthmus.errors import EXIT_OK, IntentError, Problem
+
+if TYPE_CHECKING:
+    from isthmus.agent.agent import Settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--chassis", help="default: external_ids:system-id of the local database")
+    parser.add_argument("--sb", metavar="REMOTE[,REMOTE]", help="default: external_ids:ovn-remote")
+    for name, what in (("ca", "CA certificates"), ("cert", "certificate"), ("key", "private key")):
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{what}; default: the SSL table's")
+    parser.add_argument("--server-name", metavar="NAME", help="in the server's certificate; default: its host")
+    parser.add_argument("--ovs", default="unix:/var/run/openvswitch/db.sock", metavar="unix:PATH")
+    parser.add_argument("--listen", metavar="IP:PORT", help="serve metrics over TLS; default: do not")
+    parser.add_argument("--client-ca", type=Path, metavar="FILE", help="who may read the metrics; default: as --ca")
+    parser.add_argument("--retire", action="store_true", help="remove what an agent left on this chassis, and exit")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = _settings(args)
+    if args.retire:
+        from isthmus.agent.agent import retire  # noqa: PLC0415
+
+        asyncio.run(retire(settings))
+        out.line("retired")
+    else:
+        asyncio.run(_serve(settings))
+    return EXIT_OK
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from isthmus.agent.agent import Settings  # noqa: PLC0415
+    from isthmus.agent.desired import Overrides  # noqa: PLC0415
+
+    if not args.ovs.startswith("unix:"):
+        raise IntentError(Problem("Usage", "--ovs takes unix:PATH", remedy="run the agent on the chassis itself"))
+    if args.listen is not None:
+        from isthmus.agent.serve import parse_listen  # noqa: PLC0415
+
+        try:
+            parse_listen(args.listen)
+        except ValueError as error:
+            raise IntentError(Problem("Usage", f"--listen: {error}")) from error
+    overrides = Overrides(args.chassis, args.sb, args.ca, args.cert, args.key, args.server_name)
+    return Settings(args.ovs, overrides, args.listen, args.client_ca)
+
+
+async def _serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; both are a clean exit."""
+    from isthmus.agent.agent import Agent  # noqa: PLC0415
+
+    task = asyncio.create_task(Agent(settings).run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not task.cancelled():
+            raise
