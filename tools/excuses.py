@@ -33,9 +33,7 @@ def excuses(tree: ast.AST) -> Iterator[str]:
         if isinstance(target, ast.Name)
     }
     for node in ast.walk(tree):
-        if (isinstance(node, ast.Attribute) and node.attr in SKIPS) or (
-            isinstance(node, ast.Name) and node.id in SKIPS
-        ):
+        if isinstance(node, (ast.Attribute, ast.Name)) and _name(node) in SKIPS:
             yield "skip"
         elif _name(node).lower() in RETRIES:
             yield "retry"
