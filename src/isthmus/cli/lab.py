@@ -3,63 +3,207 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from isthmus.cli.output import Output
+from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
 if TYPE_CHECKING:
     from isthmus.lab.lab import Lab
+    from isthmus.lab.state import State
+
+BUILT_IN = "two-sites, three-sites"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="lab_verb", required=True)
-    up = verbs.add_parser("up")
-    up.add_argument("file")
-    up.add_argument("--tenants", type=int)
-    for verb in ("down", "status", "ls"):
-        verbs.add_parser(verb)
-    execute = verbs.add_parser("exec")
-    execute.add_argument("where")
-    execute.add_argument("argv", nargs=argparse.REMAINDER)
-    for each in verbs.choices.values():
-        each.add_argument("--name")
+    verbs = parser.add_subparsers(dest="lab_verb", required=True, metavar="VERB")
+
+    def verb(name: str, says: str, *, named: bool = True) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = verbs.add_parser(name, help=says, description=says, allow_abbrev=False)
+        if named:
+            made.add_argument("--name", help="which lab; needed where there are several")
+        return made
+
+    up = verb("up", "build a lab", named=False)
+    up.add_argument("file", metavar="FILE|NAME", help=f"a lab file, or a built-in lab: {BUILT_IN}")
+    up.add_argument("--name", help="default: the name in the file")
+    up.add_argument("--tenants", type=int, metavar="N", help="how many; default: what the file says")
+    verb("down", "remove a lab and everything that belongs to it")
+    verb("status", "what is in a lab, and whether it runs")
+    execute = verb("exec", "run a command in a host, a site's central node, an endpoint, or as the operator")
+    execute.add_argument("where", metavar="HOST|SITE|ENDPOINT|operator")
+    execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
+    logs = verb("logs", "the last lines of daemons' logs")
+    logs.add_argument("daemon", nargs="*", metavar="PLACE[/DAEMON]", help="default: all")
+    logs.add_argument("-n", dest="lines", type=int, default=10, help="lines of each; default 10")
+    verb("ls", "labs on this machine", named=False)
+    verb("doctor", "what this machine lacks, and how to get it", named=False)
+    verb("schema", "the JSON Schema of lab files", named=False)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    return _VERBS[args.lab_verb](args, out)
 
 
 def _name(args: argparse.Namespace) -> str:
-    from isthmus.lab import state
+    """The lab that is meant. Raises IntentError where that is not clear."""
+    from isthmus.lab import state  # noqa: PLC0415
 
     if args.name:
         return str(args.name)
     names = state.names()
     if len(names) == 1:
         return names[0]
-    sys.exit(f"give --name; labs: {', '.join(names) or 'none'}")
+    if not names:
+        problem = Problem("NoLab", "there is no lab", remedy=f"isthmus lab up NAME; built in: {BUILT_IN}")
+        raise IntentError(problem)
+    raise IntentError(Problem("WhichLab", f"there are several labs: {', '.join(names)}", remedy="give --name"))
 
 
-def run(args: argparse.Namespace) -> int:
-    from isthmus.lab import spec, state
-    from isthmus.lab.lab import Lab
+def _up(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab import doctor, spec  # noqa: PLC0415
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
 
-    if args.lab_verb == "up":
-        begin = time.monotonic()
-        file = spec.load(args.file, name=args.name, tenants=args.tenants)
-        Lab.up(file, lambda text: print(f"{time.monotonic() - begin:5.2f} s  {text}", file=sys.stderr))
-        print(f"{time.monotonic() - begin:5.2f} s  lab {file.name} is up", file=sys.stderr)
-    elif args.lab_verb == "down":
-        state.remove(_name(args))
-    elif args.lab_verb == "ls":
-        print("\n".join(state.names()))
-    elif args.lab_verb == "status":
-        s = state.State.load(_name(args))
-        print(json.dumps({"name": s.name, "ready": s.ready, "alive": s.alive(), "places": sorted(s.namespaces)}))
-    elif args.lab_verb == "exec":
-        argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
-        Lab.open(_name(args)).replace_process(args.where, argv)
-    return 0
+    begin = time.monotonic()
+    file = spec.load(args.file, name=args.name, tenants=args.tenants)
+    doctor.require()
+
+    def progress(text: str) -> None:
+        out.note(f"{time.monotonic() - begin:6.2f} s  {text}")
+
+    lab = Lab.up(file, progress)
+    seconds = round(time.monotonic() - begin, 2)
+    out.note(f"{seconds:6.2f} s  lab {lab.name} is up")
+    out.result(_described(lab) | {"seconds": seconds})
+    out.line(f"isthmus lab exec --name {lab.name} operator -- isthmus plan")
+    return EXIT_OK
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser("isthmus lab")
-    configure(parser)
-    sys.exit(run(parser.parse_args()))
+def _down(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab import state  # noqa: PLC0415
+
+    name = _name(args)
+    removed = state.remove(name)
+    out.result({"name": name, "removed": removed})
+    out.note(f"lab {name} is gone" if removed else f"there was no lab {name}")
+    return EXIT_OK
+
+
+def _status(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
+
+    lab = Lab.open(_name(args))
+    found = _described(lab)
+    out.result(found)
+    out.line(f"lab {lab.name}, {found['datapath']} datapath, {lab.state.directory}")
+    for place in found["places"]:
+        out.line(f"  {place['name']:<24}{place['kind']:<10}{place['site']:<12}{', '.join(place['addresses'])}")
+    dead = [d["daemon"] for d in found["daemons"] if not d["running"]]
+    out.line(f"{len(found['daemons']) - len(dead)} daemons run" + (f"; not: {', '.join(dead)}" if dead else ""))
+    return EXIT_WORLD if dead else EXIT_OK
+
+
+def _described(lab: Lab) -> dict[str, Any]:
+    places = []
+    for site in lab.sites:
+        places.append({"name": site.name, "kind": "central", "site": site.name, "addresses": [site.address]})
+        for host in site.hosts:
+            kind = "gateway" if host.gateway else "host"
+            places.append({"name": host.name, "kind": kind, "site": site.name, "addresses": [host.address]})
+    for machine in lab.machines:
+        addresses = [str(a) for a in machine.addresses]
+        places.append({"name": machine.name, "kind": "endpoint", "site": machine.site, "addresses": addresses})
+    for name in ("fabric", "operator"):
+        places.append({"name": name, "kind": name, "site": "", "addresses": [lab.state.addresses[name]]})
+    return {
+        "name": lab.name,
+        "directory": str(lab.state.directory),
+        "datapath": lab.state.datapath,
+        "places": places,
+        "daemons": [{"daemon": key, "running": lab.daemon(key).running} for key in lab.state.daemons],
+    }
+
+
+def _exec(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
+
+    argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
+    if not argv:
+        raise IntentError(Problem("Usage", "no command is given", remedy="isthmus lab exec PLACE -- CMD"))
+    Lab.open(_name(args)).replace_process(args.where, argv)
+    return EXIT_WORLD  # not reached: this process is the command now
+
+
+def _logs(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
+
+    lab = Lab.open(_name(args))
+    wanted = {k for k in lab.state.daemons if not args.daemon or k in args.daemon or k.split("/")[0] in args.daemon}
+    if not wanted:
+        remedy = f"one of: {', '.join(sorted(lab.state.daemons))}"
+        raise IntentError(Problem("NoSuchDaemon", f"the lab has no {' '.join(args.daemon)}", remedy=remedy))
+    logs = []
+    for key in sorted(wanted):
+        path = lab.daemon(key).log
+        lines = path.read_text(errors="replace").splitlines()[-args.lines :] if path.exists() else []
+        logs.append({"daemon": key, "file": str(path), "lines": lines})
+        out.line(f"==> {key} ({path})")
+        for line in lines:
+            out.line(line)
+    out.result({"logs": logs})
+    return EXIT_OK
+
+
+def _ls(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.errors import WorldError  # noqa: PLC0415
+    from isthmus.lab import state  # noqa: PLC0415
+
+    def says(name: str) -> str:
+        try:
+            found: State = state.State.load(name)
+        except WorldError:
+            return "broken"
+        return ("up" if found.ready else "building") if found.alive() else "dead"
+
+    labs = [{"name": name, "state": says(name)} for name in state.names()]
+    out.result({"labs": labs})
+    for lab in labs:
+        out.line(f"{lab['name']:<24}{lab['state']}")
+    return EXIT_OK
+
+
+def _doctor(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab import doctor  # noqa: PLC0415
+
+    found = doctor.examine()
+    out.result({"checks": [{"name": c.name, "ok": c.ok, "found": c.found, "remedy": c.remedy} for c in found]})
+    for check in found:
+        out.line(f"{'ok     ' if check.ok else 'MISSING'} {check.name}: {check.found}")
+        if check.remedy:
+            out.line(f"        {check.remedy}")
+    return EXIT_OK if all(c.ok for c in found) else EXIT_WORLD
+
+
+def _schema(args: argparse.Namespace, out: Output) -> int:
+    import json  # noqa: PLC0415
+
+    from isthmus.lab import spec  # noqa: PLC0415
+
+    found = spec.schema()
+    out.result(found)
+    out.line(json.dumps(found, indent=2))
+    return EXIT_OK
+
+
+_VERBS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "exec": _exec,
+    "logs": _logs,
+    "ls": _ls,
+    "doctor": _doctor,
+    "schema": _schema,
+}

@@ -9,17 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import Problem, WorldError
-from isthmus.lab import documents, foreign, hosts, ovn, rpc, state as states
-from isthmus.lab.layout import Layout, Paths, SiteLayout
-from isthmus.lab.netlink import Netlink, sysctl
-from isthmus.lab.processes import run, start
-from isthmus.lab.spec import Host
-from isthmus.lab.state import State
+from isthmus.lab import documents, hosts, ovn
+from isthmus.lab.keys import make_keys
+from isthmus.lab.kinds import KINDS
+from isthmus.lab.layout import Layout, Paths, SiteLayout, mac
+from isthmus.lab.netlink import Netlink, offloads_off, sysctl
+from isthmus.lab.processes import start
+from isthmus.lab.state import State, started
 
 KEEPER = Path(__file__).with_name("keeper.py")
 Progress = Callable[[str], None]
@@ -53,12 +54,8 @@ class Builder:
         """Folders, empty databases, keys, documents."""
         self.templates.mkdir()
         ovn.empty_databases(self.templates)
-        from isthmus.lab.keys import make_keys
-
         for site in self.layout.sites:
-            ovn.make_folders(self.paths, site.name, self.templates, ["OVN_Northbound", "OVN_Southbound"])
-            for host in site.site.hosts:
-                hosts.make_folders(self.paths, host.name, self.templates)
+            KINDS[site.site.type].folders(self, site)
         ovn.make_folders(self.paths, "fabric", self.templates, ["OVN_IC_Northbound", "OVN_IC_Southbound"])
         for folder in (self.paths.tls, self.paths.operator / "run"):
             folder.mkdir(parents=True)
@@ -84,7 +81,7 @@ class Builder:
             if not first:
                 raise WorldError(Problem("NoKeeper", "namespaces cannot be made", remedy="run as root"))
             self.state.keeper = int(first)
-            self.state.keeper_started = states.started(self.state.keeper)
+            self.state.keeper_started = started(self.state.keeper)
             self.state.save()
             maker.stdin.write(b"go\n")
             maker.stdin.flush()
@@ -102,65 +99,63 @@ class Builder:
         """A router with a link to every node, which drops packets that carry another node's source address."""
         state, file = self.state, self.layout.file
         here = state.path("underlay")
-        sysctl(here, ipv4__ip_forward=1, ipv4__conf__default__rp_filter=int(file.underlay.filter))
-        sysctl(here, ipv4__conf__all__rp_filter=int(file.underlay.filter), ipv6__conf__default__disable_ipv6=1)
+        switching = {h.name for s in self.layout.sites for h in s.site.hosts}
+        sysctl(here, ipv4__ip_forward=1, ipv6__conf__default__disable_ipv6=1)
+        # Strict reverse path: a source that is not routed back to where it came from does not pass.
+        sysctl(here, **{f"ipv4__conf__{c}__rp_filter": int(file.underlay.filter) for c in ("all", "default")})
         with Netlink(here) as router:
             for node in self.layout.nodes.values():
                 there = state.path(node.name)
-                sysctl(there, ipv6__conf__default__disable_ipv6=1, ipv4__conf__default__rp_filter=0)
-                router.veth(
-                    node.router_link, node.router_mac, "under", node.mac, there, file.underlay.mtu
-                )
+                sysctl(there, ipv6__conf__default__disable_ipv6=1)
+                router.veth(node.router_link, node.router_mac, "under", node.mac, there, file.underlay.mtu)
                 router.address(node.router_link, node.router)
                 router.neighbour(node.router_link, node.address.ip, node.mac)
                 with Netlink(there) as own:
                     own.up("lo")
                     own.up("under")
-                    if node.name not in self.hosts:
+                    if node.name not in switching:
                         hosts.plain_uplink(own, node, "under")
-                if self.datapath == "userspace" and node.name in self.hosts:
-                    hosts.offloads_off(there, "under")
-                    hosts.offloads_off(here, node.router_link)
+                if self.datapath == "userspace" and node.name in switching:
+                    offloads_off(there, "under")
+                    offloads_off(here, node.router_link)
+            for number, site in enumerate(self.layout.sites):
+                if any(subnet.external for subnet in site.subnets):
+                    self.physical(router, f"x{number}", site)
         for machine in self.layout.machines:
-            sysctl(
-                state.path(machine.name),
-                ipv6__conf__default__accept_ra=0,
-                ipv6__conf__default__router_solicitations=0,
-            )
             hosts.endpoint(state, machine, self.datapath)
 
-    @property
-    def hosts(self) -> set[str]:
-        return {h.name for s in self.layout.sites for h in s.site.hosts}
+    def physical(self, router: Netlink, bridge: str, site: SiteLayout) -> None:
+        """The site's physical network: a bridge that all its hosts have a link to."""
+        router.bridge(bridge)
+        for host in site.site.hosts:
+            link, there = f"{bridge}-{self.layout.nodes[host.name].number}", self.state.path(host.name)
+            router.veth(link, mac(link, host.name), hosts.EXTERNAL, mac(host.name, "external"), there, 1500)
+            router.master(link, bridge)
+            with Netlink(there) as own:
+                own.up(hosts.EXTERNAL)
+            if self.datapath == "userspace":
+                offloads_off(there, hosts.EXTERNAL)
+                offloads_off(self.state.path("underlay"), link)
 
     def start_all(self, pool: ThreadPoolExecutor) -> None:
         """Daemons; whoever needs another waits for it."""
-        self.register()
-        fabric = pool.submit(self.start_fabric)
-        centrals = {s.name: pool.submit(self.start_central, s) for s in self.layout.sites}
-        work: list[Future[None]] = [fabric, *centrals.values()]
-        for site in self.layout.sites:
-            for host in site.site.hosts:
-                work.append(pool.submit(self.start_host, site, host, centrals[site.name]))
-        for site in self.layout.sites:
-            work.append(pool.submit(self.start_site, site, fabric, centrals[site.name]))
-        for future in work:
-            future.result()
-
-    def register(self) -> None:
-        """Put all daemons on record."""
         daemons = self.state.daemons
         for short, daemon in ovn.fabric(self.paths, self.address("fabric")).items():
             daemons[f"fabric/{short}"] = daemon
         for site in self.layout.sites:
-            for short, daemon in ovn.central(self.paths, site, self.address(site.name)).items():
-                daemons[f"{site.name}/{short}"] = daemon
-            if site.site.ovn_ic:
-                daemons[f"{site.name}/ovn-ic"] = ovn.ovn_ic(self.paths, self.layout, site)
-            for host in site.site.hosts:
-                for short, daemon in hosts.daemons(self.paths, host.name).items():
-                    daemons[f"{host.name}/{short}"] = daemon
+            daemons.update(KINDS[site.site.type].daemons(self, site))
         self.state.save()
+        fabric = pool.submit(self.start_fabric)
+        work = [fabric]
+        for site in self.layout.sites:
+            work += KINDS[site.site.type].start(self, site, pool, fabric)
+        for future in work:
+            future.result()
+        self.progress("daemons")
+
+    def start_fabric(self) -> None:
+        self.start("fabric/ic-nb")
+        self.start("fabric/ic-sb")
 
     def address(self, node: str) -> str:
         return str(self.layout.nodes[node].address.ip)
@@ -168,54 +163,11 @@ class Builder:
     def start(self, key: str) -> None:
         start(self.state, self.state.daemons[key])
 
-    def start_fabric(self) -> None:
-        self.start("fabric/ic-nb")
-        self.start("fabric/ic-sb")
-
-    def start_central(self, site: SiteLayout) -> None:
-        self.start(f"{site.name}/sb")
-        ovn.initialise_sb(self.paths, site, self.address(site.name))
-        self.start(f"{site.name}/nb")
-        ovn.initialise_nb(self.paths, site)
-
-    def start_site(self, site: SiteLayout, fabric: Future[None], central: Future[None]) -> None:
-        central.result()
-        self.start(f"{site.name}/northd")
-        if parts := foreign.commands(site):
-            run(self.state, site.name, ["ovn-nbctl", *parts])
-        self.start(f"{site.name}/front")
-        fabric.result()
-        if site.site.ovn_ic:
-            self.start(f"{site.name}/ovn-ic")
-
-    def start_host(self, site: SiteLayout, host: Host, central: Future[None]) -> None:
-        self.start(f"{host.name}/ovsdb")
-        hosts.configure(self.paths, self.layout, site, host, self.datapath)
-        self.start(f"{host.name}/vswitchd")
-        hosts.uplink(self.state, self.paths, self.layout.nodes[host.name], self.datapath)
-        central.result()
-        self.start(f"{host.name}/controller")
-
     def wait(self, timeout: float = 60.0) -> None:
-        """Return when every chassis has registered and every endpoint's port is up."""
+        """Return when every site is as its kind wants it. Raises TimeoutError."""
         deadline = time.monotonic() + timeout
         for site in self.layout.sites:
-            chassis = {hosts.chassis(h) for h in site.site.hosts}
-            ports = {m.name for m in site.machines if not m.external}
-
-            def ready(
-                rows: dict[str, rpc.Rows], chassis: set[str] = chassis, ports: set[str] = ports
-            ) -> bool:
-                up = {r["logical_port"] for r in rows["Port_Binding"].values() if r["up"] is True}
-                return chassis <= {r["name"] for r in rows["Chassis"].values()} and ports <= up
-
-            rpc.wait_until(
-                ovn.socket_path(self.paths, site.name, "OVN_Southbound"),
-                "OVN_Southbound",
-                {"Chassis": ["name"], "Port_Binding": ["logical_port", "up"]},
-                ready,
-                max(0.1, deadline - time.monotonic()),
-            )
+            KINDS[site.site.type].wait(self, site, deadline)
 
 
 def ask_keeper(state: State, request: dict[str, Any]) -> dict[str, dict[str, int]]:

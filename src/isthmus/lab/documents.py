@@ -59,9 +59,7 @@ def fabric(layout: Layout) -> list[dict[str, Any]]:
             spec["zone"] = site.site.zone
         if site.site.bfd:
             spec["bfd"] = {"minRx": 100, "minTx": 100, "mult": 3}
-        documents.append(
-            {"apiVersion": API, "kind": "Site", "metadata": {"name": site.name}, "spec": spec}
-        )
+        documents.append({"apiVersion": API, "kind": "Site", "metadata": {"name": site.name}, "spec": spec})
     return documents
 
 

@@ -5,21 +5,47 @@ from __future__ import annotations
 from itertools import chain
 
 from isthmus.lab.hosts import PHYSICAL
-from isthmus.lab.layout import Machine, SiteLayout, Subnet
+from isthmus.lab.layout import Machine, Router, SiteLayout, Subnet, mac
 
 
 def commands(site: SiteLayout) -> list[str]:
     """Arguments of one `ovn-nbctl` that makes the site's routers, switches and ports, in one transaction."""
-    parts: list[list[str]] = []
-    for router in site.routers:
-        parts.append(["lr-add", router.name])
-        for route in router.routes:
-            parts.append(["lr-route-add", router.name, str(route.prefix), str(route.nexthop)])
-    # Routers' ports must be there before routes to be sure that a next hop is found.
-    parts.sort(key=lambda p: p[0] == "lr-route-add")
+    parts = [["lr-add", router.name] for router in site.routers]
     for subnet in site.subnets:
         parts += switch(subnet)
+    for router in site.routers:
+        parts += router_parts(router)
     return list(chain.from_iterable(["--", *part] for part in parts))
+
+
+def router_parts(router: Router) -> list[list[str]]:
+    """A router's ports on shared switches, and its static routes."""
+    parts = []
+    for shared in router.ports:
+        port, peer = f"{router.name}-{shared.switch}", f"{router.site}-{router.name}-{shared.switch}-router"
+        address = mac(router.site, router.name, shared.switch)
+        parts.append(["lrp-add", router.name, port, address, *map(str, shared.addresses)])
+        parts += _peer(shared.switch, peer, port)
+        parts += _carriers(port, shared.hosts)
+    parts += [["lr-route-add", router.name, str(prefix), str(nexthop)] for prefix, nexthop in router.routes]
+    return parts
+
+
+def _peer(switch: str, peer: str, port: str) -> list[list[str]]:
+    """The switch's side of a router port."""
+    return [
+        ["lsp-add", switch, peer],
+        ["lsp-set-type", peer, "router"],
+        ["lsp-set-addresses", peer, "router"],
+        ["lsp-set-options", peer, f"router-port={port}"],
+    ]
+
+
+def _carriers(port: str, hosts: tuple[str, ...]) -> list[list[str]]:
+    """Which chassis carry a router port, the first preferred."""
+    return [
+        ["lrp-set-gateway-chassis", port, host, str(priority)] for priority, host in enumerate(reversed(hosts), start=1)
+    ]
 
 
 def switch(subnet: Subnet) -> list[list[str]]:
@@ -44,18 +70,12 @@ def switch(subnet: Subnet) -> list[list[str]]:
 def _router_port(subnet: Subnet) -> list[list[str]]:
     assert subnet.router
     port = f"{subnet.router}-{subnet.name}"
-    peer = f"{subnet.site}-{subnet.name}-router"
     networks = [f"{g}/{c.prefixlen}" for g, c in zip(subnet.gateways, subnet.cidrs, strict=True)]
-    parts = [
+    return [
         ["lrp-add", subnet.router, port, subnet.router_mac, *networks],
-        ["lsp-add", subnet.name, peer],
-        ["lsp-set-type", peer, "router"],
-        ["lsp-set-addresses", peer, "router"],
-        ["lsp-set-options", peer, f"router-port={port}"],
+        *_peer(subnet.name, f"{subnet.site}-{subnet.name}-router", port),
+        *_carriers(port, subnet.gateway_hosts),
     ]
-    for priority, host in enumerate(reversed(subnet.gateway_hosts), start=1):
-        parts.append(["lrp-set-gateway-chassis", port, host, str(priority)])
-    return parts
 
 
 def port(machine: Machine) -> list[list[str]]:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from ipaddress import ip_network
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
 from isthmus.lab import rpc
-from isthmus.lab.layout import SB_PORT, Layout, Machine, Node, Paths, SiteLayout
-from isthmus.lab.netlink import Netlink, offloads_off
+from isthmus.lab.layout import AGENT_PORT, SB_PORT, Layout, Machine, Node, Paths, SiteLayout
+from isthmus.lab.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab.ovn import QUIET
 from isthmus.lab.pki import Authority, bundle
 from isthmus.lab.spec import Host
 from isthmus.lab.state import Daemon, State
 
 DEFAULT = "0.0.0.0/0"
+EXTERNAL = "external"
+"""The host's link to the site's physical network."""
 PHYSICAL = "physical"
 """Name of the physical network of external switches."""
 
@@ -58,6 +62,33 @@ def daemons(paths: Paths, host: str) -> dict[str, Daemon]:
     }
 
 
+def agent(paths: Paths, layout: Layout, site: SiteLayout, host: Host) -> Daemon:
+    """`isthmus agent` with the chassis' own key. It does not put itself into the background."""
+    own, home = layout.nodes[host.name].address.ip, layout.nodes[site.name].address.ip
+    return Daemon(
+        host.name,
+        [
+            isthmus(),
+            "agent",
+            f"--chassis={chassis(host)}",
+            f"--sb=ssl:{home}:{SB_PORT}",
+            "--ca=/run/pki/sb-ca.pem",
+            "--cert=/run/pki/chassis.pem",
+            "--key=/run/pki/chassis-key.pem",
+            "--ovs=unix:/run/openvswitch/db.sock",
+            f"--listen={own}:{AGENT_PORT}",
+        ],
+        str(paths.run(host.name) / "agent.pid"),
+        foreground=True,
+    )
+
+
+def isthmus() -> str:
+    """The command that belongs to the interpreter that runs us."""
+    beside = Path(sys.executable).with_name("isthmus")
+    return str(beside) if beside.exists() else "isthmus"
+
+
 def make_folders(paths: Paths, host: str, templates: Path) -> None:
     run = paths.run(host)
     for folder in ("ovn", "log", "pki", "openvswitch"):
@@ -98,7 +129,7 @@ def configure(paths: Paths, layout: Layout, site: SiteLayout, host: Host, datapa
     external = [m for m in mine if m.external]
     if any(s.external for s in site.subnets):
         ids["ovn-bridge-mappings"] = f"{PHYSICAL}:br-ext"
-        bridges.add("br-ext", {}, "standalone", [("external", ""), *((m.link, "") for m in external)])
+        bridges.add("br-ext", {}, "standalone", [(EXTERNAL, ""), *((m.link, "") for m in external)])
     if datapath == "userspace":
         # The tunnel's address must be on a bridge that owns the uplink, or this datapath finds no way out.
         bridges.add("br-phy", {"hwaddr": node.mac}, "standalone", [("under", "")])
@@ -177,8 +208,6 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
 
 def plain_uplink(netlink: Netlink, node: Node, link: str) -> None:
     """Address, neighbour and default route on `link`."""
-    from ipaddress import ip_network
-
     netlink.up(link)
     netlink.address(link, node.address)
     netlink.neighbour(link, node.router.ip, node.router_mac)
@@ -187,8 +216,9 @@ def plain_uplink(netlink: Netlink, node: Node, link: str) -> None:
 
 def endpoint(state: State, machine: Machine, datapath: str) -> None:
     """Give an endpoint its link to its host, addresses and default routes."""
-    from ipaddress import ip_network
-
+    # Nobody on the link configures the endpoint, and its own address works at once.
+    quiet = {f"ipv6__conf__default__{key}": 0 for key in ("accept_ra", "router_solicitations")}
+    sysctl(state.path(machine.name), **quiet)
     with Netlink(state.path(machine.name)) as netlink:
         netlink.up("lo")
         netlink.veth(
@@ -208,3 +238,5 @@ def endpoint(state: State, machine: Machine, datapath: str) -> None:
             netlink.address("eth0", address)
         for gateway in machine.gateways:
             netlink.route(ip_network(DEFAULT if gateway.version == 4 else "::/0"), gateway)
+        for prefix, nexthop in machine.routes:
+            netlink.route(prefix, nexthop)

@@ -36,9 +36,7 @@ def check(result: int, what: str) -> None:
 
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:
     check(
-        libc.mount(
-            source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None
-        ),
+        libc.mount(source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None),
         f"mount {target}",
     )
 

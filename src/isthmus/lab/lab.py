@@ -1,16 +1,31 @@
-"""A lab as Python sees it: up, down, run things in it, break it."""
+"""A lab as Python sees it: up, down, run things in it, break it, look at its databases."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab import ovn, rpc
 from isthmus.lab import state as states
 from isthmus.lab.build import Builder, Progress
-from isthmus.lab.layout import Layout, Paths, layout
+from isthmus.lab.faults import DaemonHandle, Faults
+from isthmus.lab.layout import (
+    FRONT_PORT,
+    IC_NB_PORT,
+    IC_SB_PORT,
+    NB_PORT,
+    SB_PORT,
+    Layout,
+    Machine,
+    Paths,
+    SiteLayout,
+    layout,
+)
+from isthmus.lab.plug import Plugs
 from isthmus.lab.processes import enter, environment
 from isthmus.lab.spec import LabFile
 from isthmus.lab.state import State
@@ -20,42 +35,40 @@ def choose_datapath(wanted: str) -> str:
     """`kernel` where the kernel has openvswitch, else `userspace`."""
     if wanted != "auto":
         return wanted
-    if Path("/sys/module/openvswitch").exists():
-        return "kernel"
-    try:
-        done = subprocess.run(["modprobe", "--quiet", "openvswitch"], stderr=subprocess.DEVNULL, check=False)
-    except FileNotFoundError:
-        return "userspace"
-    return "kernel" if done.returncode == 0 and Path("/sys/module/openvswitch").exists() else "userspace"
+    module = Path("/sys/module/openvswitch")
+    if not module.exists():
+        try:
+            subprocess.run(["modprobe", "--quiet", "openvswitch"], stderr=subprocess.DEVNULL, check=False)
+        except FileNotFoundError:
+            return "userspace"
+    return "kernel" if module.exists() else "userspace"
 
 
-class Lab:
-    """A lab that is up."""
+class Lab(Faults, Plugs):
+    """A lab that is up. Made by `Lab.up` or `Lab.open`; as a context manager it is gone afterwards."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.layout: Layout = layout(LabFile.model_validate(state.file))
         self.paths = Paths(state.directory)
 
+    @property
+    def name(self) -> str:
+        return self.state.name
+
     @classmethod
     def open(cls, name: str) -> Lab:
         """The lab of that name. Raises WorldError unless it runs."""
         state = State.load(name)
         if not state.alive():
-            raise WorldError(Problem("LabDead", f"lab {name!r} does not run", remedy=f"isthmus lab down {name}"))
+            raise WorldError(Problem("LabDead", f"lab {name!r} does not run", remedy=f"isthmus lab down --name {name}"))
         return cls(state)
 
     @classmethod
     def up(cls, file: LabFile, progress: Progress = lambda _: None) -> Lab:
         """Build a lab; whatever interrupts it, nothing is left. Raises WorldError where it exists already."""
         state = State(file.name, datapath=choose_datapath(file.datapath))
-        states.base().mkdir(parents=True, exist_ok=True, mode=0o755)
-        try:
-            state.directory.mkdir(mode=0o700)
-        except FileExistsError as error:
-            raise WorldError(
-                Problem("LabExists", f"there is a lab {file.name!r}", remedy=f"isthmus lab down {file.name}")
-            ) from error
+        state.create()
         try:
             plan = layout(file)
             state.file = file.model_dump(mode="json", by_alias=True)
@@ -68,6 +81,7 @@ class Lab:
         return cls(state)
 
     def down(self) -> None:
+        """Remove everything; nothing to do when it is gone."""
         states.remove(self.state.name)
 
     def __enter__(self) -> Lab:
@@ -76,9 +90,49 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self.down()
 
+    # Places and what is in them.
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Endpoints, of the lab file and plugged in later."""
+        return self.layout.machines + self.plugged
+
+    def machine(self, name: str) -> Machine:
+        """Raises KeyError."""
+        return {m.name: m for m in self.machines}[name]
+
+    def site(self, name: str) -> SiteHandle:
+        """Raises KeyError."""
+        return SiteHandle(self, {s.name: s for s in self.layout.sites}[name])
+
+    @property
+    def sites(self) -> tuple[SiteHandle, ...]:
+        return tuple(SiteHandle(self, s) for s in self.layout.sites)
+
+    def host(self, name: str) -> HostHandle:
+        """Raises KeyError."""
+        for site in self.sites:
+            for host in site.layout.site.hosts:
+                if host.name == name:
+                    return HostHandle(self, name, host.chassis or name, host.gateway, site.name)
+        raise KeyError(name)
+
+    @property
+    def fabric(self) -> FabricHandle:
+        return FabricHandle(self)
+
+    def daemon(self, key: str) -> DaemonHandle:
+        """`SITE/{nb,sb,northd,front,ovn-ic}`, `HOST/{ovsdb,vswitchd,controller,agent}`, `fabric/{ic-nb,ic-sb}`.
+
+        Raises KeyError.
+        """
+        return DaemonHandle(self.state, key, self.state.daemons[key])
+
+    # Running commands.
+
     def environment(self, where: str) -> dict[str, str]:
-        extra = {"ISTHMUS_CONFIG": str(self.paths.config)} if where == "operator" else {}
-        return environment(extra)
+        """What a command sees: the operator has ISTHMUS_CONFIG."""
+        return environment({"ISTHMUS_CONFIG": str(self.paths.config)} if where == "operator" else {})
 
     def command(self, where: str, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in a host, a site's central node, an endpoint, or as the operator."""
@@ -88,18 +142,202 @@ class Lab:
             )
         return enter(self.state, where, argv)
 
-    def exec(self, where: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def exec(
+        self, where: str, argv: Sequence[str], *, input: str | None = None, timeout: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; output captured, exit code not checked."""
         return subprocess.run(
             self.command(where, argv),
             capture_output=True,
             text=True,
             env=self.environment(where),
-            stdin=subprocess.DEVNULL,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            timeout=timeout,
             check=False,
         )
+
+    def popen(self, where: str, argv: Sequence[str], **options: object) -> subprocess.Popen[str]:
+        """Start a command; options as of `subprocess.Popen`."""
+        options.setdefault("env", self.environment(where))
+        process: subprocess.Popen[str] = subprocess.Popen(self.command(where, argv), text=True, **options)  # type: ignore[call-overload]
+        return process
 
     def replace_process(self, where: str, argv: Sequence[str]) -> None:
         """Become that command; does not return."""
         command = self.command(where, argv)
         os.execvpe(command[0], command, self.environment(where))
+
+    # Databases.
+
+    def databases(self) -> dict[str, tuple[Path, str]]:
+        """`nb/SITE`, `sb/SITE`, `ic-nb`, `ic-sb` -> unix socket and OVSDB's name."""
+        found = {}
+        for site in self.sites:
+            found[f"nb/{site.name}"] = site.nb_unix, "OVN_Northbound"
+            found[f"sb/{site.name}"] = site.sb_unix, "OVN_Southbound"
+        found["ic-nb"] = self.fabric.nb_unix, "OVN_IC_Northbound"
+        found["ic-sb"] = self.fabric.sb_unix, "OVN_IC_Southbound"
+        return found
+
+    def snapshot(self, *wanted: str) -> dict[str, dict[str, rpc.Rows]]:
+        """All rows of databases (default: every `nb/SITE` and `ic-nb`): database -> table -> uuid -> column -> JSON."""
+        known = self.databases()
+        names = wanted or tuple(n for n in known if n.startswith("nb/") or n == "ic-nb")
+        return {name: rpc.snapshot(*known[name]) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class SiteHandle:
+    """One site."""
+
+    lab: Lab
+    layout: SiteLayout
+
+    @property
+    def name(self) -> str:
+        return self.layout.name
+
+    @property
+    def zone(self) -> str:
+        return self.layout.zone
+
+    @property
+    def address(self) -> str:
+        """Of the central node, on the underlay."""
+        return self.lab.state.addresses[self.name]
+
+    @property
+    def nb_unix(self) -> Path:
+        return ovn.socket_path(self.lab.paths, self.name, "OVN_Northbound")
+
+    @property
+    def sb_unix(self) -> Path:
+        return ovn.socket_path(self.lab.paths, self.name, "OVN_Southbound")
+
+    @property
+    def nb(self) -> str:
+        """Remote for the operator."""
+        return f"ssl:{self.address}:{NB_PORT}"
+
+    @property
+    def sb(self) -> str:
+        """Remote for the operator: the front."""
+        return f"ssl:{self.address}:{FRONT_PORT}"
+
+    @property
+    def sb_chassis(self) -> str:
+        """Remote for chassis: with the role ovn-controller."""
+        return f"ssl:{self.address}:{SB_PORT}"
+
+    @property
+    def hosts(self) -> tuple[HostHandle, ...]:
+        return tuple(self.lab.host(h.name) for h in self.layout.site.hosts)
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        return tuple(m for m in self.lab.machines if m.site == self.name)
+
+    def nbctl(self, *arguments: str) -> str:
+        """What `ovn-nbctl ARGUMENTS…` prints. Raises WorldError."""
+        return _tool(self.lab, self.name, "ovn-nbctl", arguments)
+
+    def sbctl(self, *arguments: str) -> str:
+        """What `ovn-sbctl ARGUMENTS…` prints. Raises WorldError."""
+        return _tool(self.lab, self.name, "ovn-sbctl", arguments)
+
+    def daemon(self, short: str) -> DaemonHandle:
+        return self.lab.daemon(f"{self.name}/{short}")
+
+    def cut(self) -> None:
+        """Its databases are out of the operator's reach: silence. Hosts and their traffic are not touched."""
+        self.lab.part("operator", self.name)
+
+    def heal(self) -> None:
+        self.lab.join("operator", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class HostHandle:
+    """One host."""
+
+    lab: Lab
+    name: str
+    chassis: str
+    gateway: bool
+    site: str
+
+    @property
+    def address(self) -> str:
+        """On the underlay: the encapsulation address."""
+        return self.lab.state.addresses[self.name]
+
+    @property
+    def ovs_unix(self) -> Path:
+        return self.lab.paths.run(self.name) / "openvswitch" / "db.sock"
+
+    def exec(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return self.lab.exec(self.name, argv)
+
+    def daemon(self, short: str) -> DaemonHandle:
+        return self.lab.daemon(f"{self.name}/{short}")
+
+    def cut(self) -> None:
+        """Take its uplink away."""
+        self.lab.unplug_uplink(self.name)
+
+    def heal(self) -> None:
+        self.lab.plug_uplink(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class FabricHandle:
+    """The interconnection databases."""
+
+    lab: Lab
+
+    @property
+    def address(self) -> str:
+        return self.lab.state.addresses["fabric"]
+
+    @property
+    def nb(self) -> str:
+        return f"ssl:{self.address}:{IC_NB_PORT}"
+
+    @property
+    def sb(self) -> str:
+        return f"ssl:{self.address}:{IC_SB_PORT}"
+
+    @property
+    def nb_unix(self) -> Path:
+        return ovn.socket_path(self.lab.paths, "fabric", "OVN_IC_Northbound")
+
+    @property
+    def sb_unix(self) -> Path:
+        return ovn.socket_path(self.lab.paths, "fabric", "OVN_IC_Southbound")
+
+    def daemon(self, short: str) -> DaemonHandle:
+        return self.lab.daemon(f"fabric/{short}")
+
+    def nbctl(self, *arguments: str) -> str:
+        """What `ovn-ic-nbctl ARGUMENTS…` prints. Raises WorldError."""
+        return _tool(self.lab, "fabric", "ovn-ic-nbctl", arguments)
+
+    def sbctl(self, *arguments: str) -> str:
+        """What `ovn-ic-sbctl ARGUMENTS…` prints. Raises WorldError."""
+        return _tool(self.lab, "fabric", "ovn-ic-sbctl", arguments)
+
+    def lose(self, short: str) -> None:
+        """Lose the database `ic-nb` or `ic-sb` for good and start an empty one in its place."""
+        name = {"ic-nb": "OVN_IC_Northbound", "ic-sb": "OVN_IC_Southbound"}[short]
+        daemon = self.daemon(short)
+        daemon.kill()
+        ovn.empty(self.lab.paths, "fabric", self.lab.state.directory / "templates", name)
+        daemon.start()
+
+
+def _tool(lab: Lab, where: str, tool: str, arguments: Sequence[str]) -> str:
+    done = lab.exec(where, [tool, *arguments])
+    if done.returncode:
+        raise WorldError(Problem("CommandFailed", f"{tool} in {where}: {done.stderr.strip()}"))
+    return done.stdout

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv4Network as _V4, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Interface
+from itertools import count
 from pathlib import Path
 
-from isthmus.lab.spec import Address, Endpoint, Interface, LabFile, Network, Router, Site, Switch, Things
+from isthmus.errors import IntentError, Problem
+from isthmus.lab.spec import Address, Endpoint, Interface, LabFile, Network, Site, Switch, Things
 
 UNDERLAY = IPv4Network("172.30.0.0/15")
 NB_PORT, SB_PORT, FRONT_PORT, IC_NB_PORT, IC_SB_PORT, AGENT_PORT = 6641, 6642, 6643, 6645, 6646, 9476
@@ -34,8 +38,8 @@ class Node:
     number: int
 
     @property
-    def network(self) -> _V4:
-        return _V4((int(UNDERLAY.network_address) + 4 * self.number, 30))
+    def network(self) -> IPv4Network:
+        return IPv4Network((int(UNDERLAY.network_address) + 4 * self.number, 30))
 
     @property
     def router(self) -> IPv4Interface:
@@ -71,17 +75,37 @@ class Machine:
     host: str
     addresses: tuple[Interface, ...]
     gateways: tuple[Address, ...]
-    gateway_macs: tuple[str, ...]
+    gateway_mac: str
     mac: str
     mtu: int
     link: str
     """The host's end of its link."""
     external: bool
     listed: bool
+    routes: tuple[tuple[Network, Address], ...] = ()
 
     def address(self, version: int = 4) -> Address | None:
         """Its address of that IP version."""
         return next((a.ip for a in self.addresses if a.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPort:
+    """A router's port on a switch that is not its own."""
+
+    switch: str
+    addresses: tuple[Interface, ...]
+    hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A router, with names filled in."""
+
+    name: str
+    site: str
+    routes: tuple[tuple[Network, Address], ...]
+    ports: tuple[SharedPort, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,91 +163,100 @@ class Layout:
 
 
 def layout(file: LabFile) -> Layout:
-    """Expand a lab file."""
+    """Expand a lab file. Raises IntentError where two endpoints get one name."""
     names = ["operator", "fabric"]
     for site in file.sites:
         names += [site.name, *(h.name for h in site.hosts)]
     nodes = {name: Node(name, number) for number, name in enumerate(names, start=1)}
-    counter = iter(range(1, 100_000))
+    serials = count(1)
     sites = []
     for site in file.sites:
-        routers: list[Router] = []
-        subnets: list[Subnet] = []
-        for tenant in file.tenant_names:
-            _expand(site, site.per_tenant, tenant, routers, subnets, counter)
-        _expand(site, Things(routers=site.routers, switches=site.switches), None, routers, subnets, counter)
-        sites.append(SiteLayout(site, tuple(routers), tuple(subnets)))
-    return Layout(file, nodes, tuple(sites))
-
-
-def _expand(
-    site: Site,
-    things: Things,
-    tenant: str | None,
-    routers: list[Router],
-    subnets: list[Subnet],
-    counter: object,
-) -> None:
-    def filled(text: str) -> str:
-        return text.replace("{tenant}", tenant or "")
-
-    routers += (r.model_copy(update={"name": filled(r.name)}) for r in things.routers)
-    for switch in things.switches:
-        name = filled(switch.name)
-        router = filled(switch.router) if switch.router else None
-        gateways = switch.gateways or tuple(_host(c, 1) for c in switch.cidrs)
-        machines = tuple(
-            _machine(site, switch, name, router, tenant, gateways, e, i, next(counter))  # type: ignore[call-overload]
-            for i, e in enumerate(switch.endpoints, start=1)
+        parts = [
+            _Expansion(site, site.per_tenant, tenant, number, serials)
+            for number, tenant in enumerate(file.tenant_names)
+        ]
+        parts.append(_Expansion(site, Things(routers=site.routers, switches=site.switches), None, 0, serials))
+        routers = tuple(r for part in parts for r in part.routers())
+        sites.append(SiteLayout(site, routers, tuple(s for part in parts for s in part.subnets())))
+    found = Layout(file, nodes, tuple(sites))
+    used = Counter([*nodes, "underlay", *(m.name for m in found.machines)])
+    if doubled := [name for name, number in used.items() if number > 1]:
+        raise IntentError.of(
+            Problem("InvalidLabFile", f"two things are called {name!r}", remedy="give endpoints names of their own")
+            for name in doubled
         )
-        subnets.append(
-            Subnet(
-                name,
-                site.name,
-                tenant,
-                router,
-                switch.cidrs,
-                gateways,
-                switch.external,
-                switch.gateway_hosts,
-                switch.listed and not switch.external,
-                machines,
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Expansion:
+    """A site's routers and switches for one tenant; or, with `tenant` None, those outside `perTenant`."""
+
+    site: Site
+    things: Things
+    tenant: str | None
+    number: int
+    serials: Iterator[int]
+
+    def _filled(self, text: str) -> str:
+        return text.replace("{tenant}", self.tenant or "")
+
+    def routers(self) -> Iterator[Router]:
+        for router in self.things.routers:
+            name = self._filled(router.name)
+            ports = tuple(
+                SharedPort(
+                    a.switch,
+                    tuple(type(i)((i.ip + self.number, i.network.prefixlen)) for i in a.addresses),
+                    a.hosts,
+                )
+                for a in router.attach
             )
+            yield Router(name, self.site.name, tuple((r.prefix, r.nexthop) for r in router.routes), ports)
+
+    def subnets(self) -> Iterator[Subnet]:
+        for switch in self.things.switches:
+            name = self._filled(switch.name)
+            router = self._filled(switch.router) if switch.router else None
+            gateways = switch.gateways or tuple(_host(c, 1) for c in switch.cidrs)
+            listed = switch.listed and not switch.external
+            machines = tuple(
+                self._machine(name, switch, endpoint, number) for number, endpoint in enumerate(switch.endpoints, 1)
+            )
+            yield Subnet(
+                name=name,
+                site=self.site.name,
+                tenant=self.tenant,
+                router=router,
+                cidrs=switch.cidrs,
+                gateways=gateways,
+                external=switch.external,
+                gateway_hosts=switch.gateway_hosts,
+                listed=listed,
+                machines=machines,
+            )
+
+    def _machine(self, switch_name: str, switch: Switch, endpoint: Endpoint, number: int) -> Machine:
+        name = self._filled(endpoint.name or f"{self.site.name}-{switch_name}-{number}")
+        addresses = endpoint.addresses or tuple(_host(c, 10 + number) for c in switch.cidrs)
+        gateways = switch.gateways or tuple(_host(c, 1) for c in switch.cidrs)
+        return Machine(
+            name=name,
+            site=self.site.name,
+            tenant=self.tenant,
+            router=self._filled(switch.router) if switch.router else None,
+            switch=switch_name,
+            host=endpoint.host,
+            addresses=tuple(_interface(a, switch.cidrs) for a in addresses),
+            gateways=gateways if endpoint.gateway else (),
+            gateway_mac=mac(self.site.name, switch_name, "router"),
+            mac=mac(name),
+            mtu=endpoint.mtu,
+            link=f"ep{next(self.serials)}",
+            external=switch.external,
+            listed=switch.listed and not switch.external,
+            routes=tuple((r.prefix, r.nexthop) for r in endpoint.routes),
         )
-
-
-def _machine(
-    site: Site,
-    switch: Switch,
-    name: str,
-    router: str | None,
-    tenant: str | None,
-    gateways: tuple[Address, ...],
-    endpoint: Endpoint,
-    number: int,
-    serial: int,
-) -> Machine:
-    own = (endpoint.name or f"{site.name}-{name}-{number}").replace("{tenant}", tenant or "")
-    addresses = tuple(
-        _interface(address, switch.cidrs)
-        for address in (endpoint.addresses or tuple(_host(c, 10 + number) for c in switch.cidrs))
-    )
-    return Machine(
-        own,
-        site.name,
-        tenant,
-        router,
-        name,
-        endpoint.host,
-        addresses,
-        gateways if endpoint.gateway else (),
-        tuple(mac(site.name, name, "router") for _ in gateways),
-        mac(own),
-        endpoint.mtu,
-        f"ep{serial}",
-        switch.external,
-        switch.listed and not switch.external,
-    )
 
 
 def _host(network: Network, number: int) -> Address:

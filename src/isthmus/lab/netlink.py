@@ -67,8 +67,7 @@ class Netlink:
         """Send one request; its answer's payload, empty for a plain acknowledgement. Raises OSError."""
         self._sequence += 1
         self._socket.send(
-            struct.pack("=IHHII", 16 + len(payload), kind, flags | _REQUEST | _ACK, self._sequence, 0)
-            + payload
+            struct.pack("=IHHII", 16 + len(payload), kind, flags | _REQUEST | _ACK, self._sequence, 0) + payload
         )
         answer = b""
         while True:
@@ -88,9 +87,7 @@ class Netlink:
         answer = self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
         return int(struct.unpack_from("=BxHi", answer)[2])
 
-    def veth(
-        self, name: str, mac: str, peer: str, peer_mac: str, peer_net: str, mtu: int
-    ) -> None:
+    def veth(self, name: str, mac: str, peer: str, peer_mac: str, peer_net: str, mtu: int) -> None:
         """A veth `name`, up, whose other end `peer`, down, is in the namespace at path `peer_net`."""
         fd = os.open(peer_net, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -114,6 +111,26 @@ class Netlink:
         finally:
             os.close(fd)
 
+    def bridge(self, name: str) -> None:
+        """A bridge, up, that forwards everything."""
+        self._request(
+            _NEWLINK,
+            _CREATE | _EXCL,
+            struct.pack("=BxHiII", 0, 0, 0, _IFF_UP, _IFF_UP)
+            + _attribute(3, _text(name))
+            + _attribute(18 | _NESTED, _attribute(1, _text("bridge"))),
+        )
+
+    def master(self, name: str, bridge: str) -> None:
+        """Make the link `name` a port of a bridge."""
+        self._request(
+            _NEWLINK,
+            0,
+            struct.pack("=BxHiII", 0, 0, 0, 0, 0)
+            + _attribute(3, _text(name))
+            + _attribute(10, struct.pack("=I", self.index(bridge))),
+        )
+
     def up(self, name: str, up: bool = True) -> None:
         """Set the link up or down."""
         self._request(
@@ -132,9 +149,7 @@ class Netlink:
         self._request(
             _NEWADDR,
             _CREATE | _REPLACE,
-            struct.pack(
-                "=BBBBi", _family(address.ip), address.network.prefixlen, nodad, 0, self.index(link)
-            )
+            struct.pack("=BBBBi", _family(address.ip), address.network.prefixlen, nodad, 0, self.index(link))
             + _attribute(2, packed)
             + _attribute(1, packed),
         )

@@ -40,8 +40,7 @@ QUIET = ("-vconsole:off", "-vsyslog:off")
 def empty_databases(folder: Path) -> None:
     """One empty file of each schema, to be copied: a fork for each kind instead of each database."""
     running = [
-        subprocess.Popen(["ovsdb-tool", "create", str(folder / name), schema])
-        for name, schema in SCHEMAS.items()
+        subprocess.Popen(["ovsdb-tool", "create", str(folder / name), schema]) for name, schema in SCHEMAS.items()
     ]
     for process in running:
         if process.wait() != 0:
@@ -84,6 +83,11 @@ def make_folders(paths: Paths, node: str, templates: Path, databases: Iterable[s
         (run / folder).mkdir(parents=True)
     for name in databases:
         copyfile(templates / name, run / "ovn" / f"{FILES[name]}.db")
+
+
+def empty(paths: Paths, node: str, templates: Path, name: str) -> None:
+    """Put an empty database in place of a stopped one."""
+    copyfile(templates / name, paths.run(node) / "ovn" / f"{FILES[name]}.db")
 
 
 def northd(paths: Paths, node: str) -> Daemon:
@@ -151,12 +155,8 @@ def central_pki(
 def central(paths: Paths, site: SiteLayout, address: str) -> dict[str, Daemon]:
     """Daemons of a site's central node, by their short names."""
     return {
-        "nb": database(
-            paths, site.name, "OVN_Northbound", [f"pssl:{NB_PORT}:{address}"], "server", "nb-clients"
-        ),
-        "sb": database(
-            paths, site.name, "OVN_Southbound", ["db:OVN_Southbound,SB_Global,connections"], "sb", "sb-ca"
-        ),
+        "nb": database(paths, site.name, "OVN_Northbound", [f"pssl:{NB_PORT}:{address}"], "server", "nb-clients"),
+        "sb": database(paths, site.name, "OVN_Southbound", ["db:OVN_Southbound,SB_Global,connections"], "sb", "sb-ca"),
         "northd": northd(paths, site.name),
         "front": front(paths, site.name, address),
     }
@@ -197,9 +197,7 @@ def initialise_sb(paths: Paths, site: SiteLayout, address: str) -> None:
 def fabric(paths: Paths, address: str) -> dict[str, Daemon]:
     """The interconnection databases."""
     return {
-        short: database(
-            paths, "fabric", name, [f"pssl:{port}:{address}"], "server", "clients"
-        )
+        short: database(paths, "fabric", name, [f"pssl:{port}:{address}"], "server", "clients")
         for short, name, port in (
             ("ic-nb", "OVN_IC_Northbound", IC_NB_PORT),
             ("ic-sb", "OVN_IC_Southbound", IC_SB_PORT),

@@ -1,4 +1,4 @@
-"""The lab's certificate authorities: one each for the Fabric, every site's NB, every site's SB and chassis, the operator."""
+"""The lab's certificate authorities and what they sign."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ class Authority:
             _builder(subject, self._name, key.public_key(), self._days if days is None else days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=False), critical=True)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,

@@ -58,8 +58,18 @@ def run(
     return done
 
 
+_BACKGROUND = 'pid=$1 log=$2; shift 2; (echo "$(exec sh -c "echo \\$PPID")" >"$pid"; exec "$@" >>"$log" 2>&1) &'
+
+
 def start(state: State, daemon: Daemon) -> None:
-    """Start a daemon and return when it is ready."""
+    """Start a daemon and return when it is ready; one that stays in the foreground: when it is started."""
+    if daemon.foreground:
+        run(
+            state,
+            daemon.namespace,
+            ["sh", "-c", _BACKGROUND, "sh", "/run/agent.pid", "/run/log/agent.log", *daemon.argv],
+        )
+        return
     errors = Path(daemon.pidfile).with_suffix(".err")
     with errors.open("wb") as stderr:
         # Not a pipe: a daemon keeps what it inherits, and a pipe would never end.
@@ -73,9 +83,7 @@ def start(state: State, daemon: Daemon) -> None:
         ).returncode
     if code != 0:
         said = errors.read_text(errors="replace").strip()[-2000:]
-        raise WorldError(
-            Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} exited {code}: {said}")
-        )
+        raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} exited {code}: {said}"))
 
 
 def process(state: State, daemon: Daemon) -> int | None:
@@ -114,6 +122,32 @@ def stop(state: State, daemon: Daemon, number: signal.Signals = signal.SIGTERM, 
         os.close(fd)
     if number == signal.SIGKILL:
         Path(daemon.pidfile).unlink(missing_ok=True)
+
+
+def send(state: State, daemon: Daemon, number: signal.Signals) -> None:
+    """Send a signal to a daemon. Raises WorldError when it does not run."""
+    fd = process(state, daemon)
+    if fd is None:
+        raise WorldError(Problem("NotRunning", f"{daemon.argv[0]} in {daemon.namespace} does not run"))
+    try:
+        signal.pidfd_send_signal(fd, number)
+    finally:
+        os.close(fd)
+
+
+def close(fd: int) -> None:
+    """Close a descriptor of `process`."""
+    os.close(fd)
+
+
+def log_file(state: State, daemon: Daemon) -> Path:
+    """The daemon's log as seen from outside."""
+    for argument in daemon.argv:
+        if argument.startswith("--log-file="):
+            inner = argument.partition("=")[2]
+            own = state.directory / "nodes" / daemon.namespace
+            return own / inner.lstrip("/") if inner.startswith("/run/log/") else Path(inner)
+    return state.directory / "nodes" / daemon.namespace / "run" / "log" / f"{Path(daemon.pidfile).stem}.log"
 
 
 def _runs(fd: int) -> bool:

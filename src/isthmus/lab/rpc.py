@@ -146,12 +146,9 @@ def snapshot(path: str | Path, database: str) -> dict[str, Rows]:
     """Every row of every table, all columns, as one consistent view: table -> uuid -> column -> value."""
     with Rpc(path) as rpc:
         tables = sorted(rpc.call("get_schema", database)["tables"])
-        results = rpc.call(
-            "transact", database, *({"op": "select", "table": table, "where": []} for table in tables)
-        )
+        results = rpc.call("transact", database, *({"op": "select", "table": table, "where": []} for table in tables))
     return {
-        table: {row["_uuid"][1]: row for row in result["rows"]}
-        for table, result in zip(tables, results, strict=True)
+        table: {row["_uuid"][1]: row for row in result["rows"]} for table, result in zip(tables, results, strict=True)
     }
 
 

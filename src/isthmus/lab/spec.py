@@ -20,6 +20,7 @@ Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
 
+RESERVED = ("operator", "fabric", "underlay")
 BUILTIN = Path(__file__).with_name("builtin")
 
 
@@ -34,11 +35,22 @@ class Route(_Model):
     nexthop: Address
 
 
+class Attach(_Model):
+    """A port of a router on a switch of the site that several routers share."""
+
+    switch: Name
+    addresses: tuple[Interface, ...] = Field(
+        min_length=1, description="with prefix length; in perTenant the tenant's number is added, from 0"
+    )
+    hosts: tuple[Name, ...] = Field(default=(), description="hosts that carry the port, first is preferred")
+
+
 class Router(_Model):
     """A Logical_Router: a tenant's VPC."""
 
     name: Template
     routes: tuple[Route, ...] = ()
+    attach: tuple[Attach, ...] = ()
 
 
 class Endpoint(_Model):
@@ -49,6 +61,7 @@ class Endpoint(_Model):
     addresses: tuple[Address, ...] = Field(default=(), description="default: .11, .12 … of each network")
     mtu: int = Field(default=1442, ge=68, le=65535)
     gateway: bool = Field(default=True, description="false: no default route")
+    routes: tuple[Route, ...] = Field(default=(), description="further routes of its own kernel")
 
 
 class Switch(_Model):
@@ -149,9 +162,7 @@ def find(name_or_path: str) -> Path:
         return builtin
     names = ", ".join(sorted(p.stem for p in BUILTIN.glob("*.yaml")))
     raise IntentError(
-        Problem(
-            "NoSuchLab", f"no lab file {name_or_path!r}", remedy=f"name a file or a built-in lab: {names}"
-        )
+        Problem("NoSuchLab", f"no lab file {name_or_path!r}", remedy=f"name a file or a built-in lab: {names}")
     )
 
 
@@ -169,9 +180,7 @@ def load(name_or_path: str, *, name: str | None = None, tenants: int | None = No
     return parse(document, str(path), name=name, tenants=tenants)
 
 
-def parse(
-    document: dict[str, Any], file: str = "", *, name: str | None = None, tenants: int | None = None
-) -> LabFile:
+def parse(document: dict[str, Any], file: str = "", *, name: str | None = None, tenants: int | None = None) -> LabFile:
     """A lab file that is valid by itself. Raises IntentError with all problems."""
     document = dict(document)
     if name is not None:
@@ -197,31 +206,50 @@ def parse(
 
 
 def _cross_references(lab: LabFile, file: str) -> Iterable[Problem]:
+    """What the schema cannot say: names that must differ, and names that must exist."""
+
     def problem(message: str, field: str, remedy: str) -> Problem:
         return Problem("InvalidLabFile", message, file=file, field=field, remedy=remedy)
 
-    seen: dict[str, str] = {"operator": "(the operator)", "fabric": "(the Fabric)", "underlay": "(the underlay)"}
+    seen = dict.fromkeys(RESERVED, "the lab itself")
     for s, site in enumerate(lab.sites):
         where = f"sites.{s}"
         for label in [site.name, *(h.name for h in site.hosts)]:
             if label in seen:
                 yield problem(f"the name {label!r} is also used by {seen[label]}", where, "rename one")
             seen[label] = where
-        hosts = {h.name for h in site.hosts}
-        for part, things in (("perTenant", site.per_tenant), ("", site)):
-            routers = {r.name for r in things.routers}
-            for i, switch in enumerate(things.switches):
-                at = ".".join(filter(None, (where, part, f"switches.{i}")))
-                if switch.router and switch.router not in routers:
-                    yield problem(f"no router {switch.router!r} beside it", f"{at}.router", "add the router")
-                for host in [e.host for e in switch.endpoints] + list(switch.gateway_hosts):
-                    if host not in hosts:
-                        yield problem(
-                            f"the site has no host {host!r}", at, f"use one of {', '.join(sorted(hosts))}"
-                        )
-                if switch.external and switch.router and not switch.gateway_hosts:
-                    yield problem(
-                        "an external switch with a router needs hosts that carry it",
-                        f"{at}.gatewayHosts",
-                        "name at least one",
-                    )
+        for message, field, remedy in _site_problems(site):
+            yield problem(message, f"{where}.{field}", remedy)
+
+
+def _site_problems(site: Site) -> Iterable[tuple[str, str, str]]:
+    """(message, field in the site, remedy) of each."""
+    shared, hosts = {w.name for w in site.switches}, {h.name for h in site.hosts}
+    own = Things(routers=site.routers, switches=site.switches)
+    for part, things in (("perTenant.", site.per_tenant), ("", own)):
+        for i, router in enumerate(things.routers):
+            for attach in router.attach:
+                if attach.switch not in shared:
+                    yield f"the site has no shared switch {attach.switch!r}", f"{part}routers.{i}.attach", "add it"
+        routers = {r.name for r in things.routers}
+        for i, switch in enumerate(things.switches):
+            for message, field, remedy in _switch_problems(switch, routers, hosts):
+                yield message, f"{part}switches.{i}{field}", remedy
+
+
+def _switch_problems(switch: Switch, routers: set[str], hosts: set[str]) -> Iterable[tuple[str, str, str]]:
+    """(message, field, remedy) of each."""
+    if switch.router and switch.router not in routers:
+        yield f"no router {switch.router!r} beside it", ".router", "add the router"
+    for host in [e.host for e in switch.endpoints] + list(switch.gateway_hosts):
+        if host not in hosts:
+            yield f"the site has no host {host!r}", "", f"use one of {', '.join(sorted(hosts))}"
+    if switch.external and switch.router and not switch.gateway_hosts:
+        yield "an external switch with a router needs hosts that carry it", ".gatewayHosts", "name at least one"
+    if switch.gateways and len(switch.gateways) != len(switch.cidrs):
+        yield "not one gateway for each network", ".gateways", "give as many as cidrs, in their order"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of a lab file."""
+    return LabFile.model_json_schema(by_alias=True) | {"$schema": "https://json-schema.org/draft/2020-12/schema"}

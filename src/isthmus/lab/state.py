@@ -6,14 +6,11 @@ keeper may do anything. So whatever exists is on record, and removing a lab is: 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -36,11 +33,13 @@ class Daemon:
     namespace   where it runs
     argv        as inside the namespace; it puts itself into the background when it is ready
     pidfile     as seen from outside; the number in it is of the lab's PID namespace
+    foreground  it does not put itself into the background, and writes neither pidfile nor log itself
     """
 
     namespace: str
     argv: list[str]
     pidfile: str
+    foreground: bool = False
 
 
 @dataclass(slots=True)
@@ -58,10 +57,28 @@ class State:
     daemons: dict[str, Daemon] = field(default_factory=dict)
     datapath: str = ""
     ready: bool = False
+    plugged: list[dict[str, Any]] = field(default_factory=list)
+    """Endpoints that came later."""
+    serial: int = 1
+    """Number of the next of them."""
 
     @property
     def directory(self) -> Path:
         return base() / self.name
+
+    def create(self) -> None:
+        """Make the lab's directory: from then on the name is taken. Raises WorldError where it is already."""
+        base().mkdir(parents=True, exist_ok=True, mode=0o755)
+        try:
+            self.directory.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise WorldError(
+                Problem(
+                    "LabExists",
+                    f"there is a lab {self.name!r}",
+                    remedy=f"`isthmus lab down --name {self.name}`, or give another --name",
+                )
+            ) from error
 
     def save(self) -> None:
         """Replace the record on disk at once, never half."""
@@ -112,18 +129,6 @@ def names() -> list[str]:
         return []
 
 
-@contextmanager
-def locked(name: str) -> Iterator[None]:
-    """One `up` or `down` of a lab at a time, in all processes. The lock's file goes with the lab directory's parent."""
-    base().mkdir(parents=True, exist_ok=True)
-    fd = os.open(base(), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(fd)
-
-
 def remove(name: str, timeout: float = 10.0) -> bool:
     """Remove a lab and all that belongs to it; False where there was nothing. Raises WorldError when it cannot."""
     directory = base() / name
@@ -154,7 +159,5 @@ def _kill(pid: int, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while started(pid):
         if time.monotonic() > deadline:
-            raise WorldError(
-                Problem("LabStuck", f"process {pid} does not end", remedy="look at its state in /proc")
-            )
+            raise WorldError(Problem("LabStuck", f"process {pid} does not end", remedy="look at its state in /proc"))
         time.sleep(0.005)
