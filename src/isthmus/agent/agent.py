@@ -21,7 +21,7 @@ from isthmus.agent.keeper import Keeper
 from isthmus.agent.line import Line
 from isthmus.agent.packets import Reply
 from isthmus.agent.probe import Prober, Verdict
-from isthmus.backends.ovsdb.client import Client
+from isthmus.backends.ovsdb.client import Changed, Client
 from isthmus.errors import LockHeld, NotReady, Problem, Unreachable, WorldError
 from isthmus.model.rows import Record
 
@@ -58,6 +58,7 @@ class Agent:
         self._prober = Prober(changed=lambda _: self._wake.set())
         self._lines: dict[str, Line] = {}
         self._ports = desired.Ports()
+        self._unread = True
         self._place: desired.Place | None = None
         self._leading = False
         self._announced = False
@@ -150,17 +151,24 @@ class Agent:
         if self._sb is not None:
             await self._sb.stop()
         self._place, self._announced = place, False
-        self._sb = southbound(place, self._wake.set)
+        self._sb = southbound(place, self._wake.set, self._row_changed)
         self._sb.start()
+
+    def _row_changed(self, table: str, *_: object) -> None:
+        self._unread = self._unread or table == "Port_Binding"
 
     def _stop_probing(self) -> None:
         for line in self._lines.values():
             line.close()
         self._lines.clear()
-        self._ports = desired.Ports()
+        self._ports, self._unread = desired.Ports(), True
         self._probe()
 
     def _read_ports(self, sb: Client, place: desired.Place) -> None:
+        """Parse the ports again if one of them changed: with a thousand it takes 35 ms."""
+        if not self._unread:
+            return
+        self._unread = False
         ports = desired.read_ports(sb.rows["Port_Binding"].values(), place.names)
         for complaint in ports.complaints:
             if complaint not in self._ports.complaints:
@@ -305,7 +313,7 @@ class Agent:
 # -- the southbound database --------------------------------------------------------------------------------
 
 
-def southbound(place: desired.Place, wake: Callable[[], None]) -> Client:
+def southbound(place: desired.Place, wake: Callable[[], None], changed: Changed | None = None) -> Client:
     """A replica of what concerns this chassis: its own row, and ports requested for it."""
     requested = [["options", "includes", ["map", [["requested-chassis", name]]]] for name in sorted(place.names)]
     return Client(
@@ -314,6 +322,7 @@ def southbound(place: desired.Place, wake: Callable[[], None]) -> Client:
         {"Port_Binding": desired.PORT_BINDING, "Chassis_Private": desired.CHASSIS},
         where={"Port_Binding": requested, "Chassis_Private": [["name", "==", place.chassis]]},
         wake=wake,
+        changed=changed,
     )
 
 

@@ -86,7 +86,7 @@ async def start_server(listen: str, context: ssl.SSLContext, text: Callable[[], 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(DEADLINE):
-                writer.write(_respond(await reader.readuntil(b"\r\n\r\n"), text))
+                writer.write(respond(await reader.readuntil(b"\r\n\r\n"), text))
                 await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass
@@ -107,7 +107,8 @@ async def start_server(listen: str, context: ssl.SSLContext, text: Callable[[], 
         ) from error
 
 
-def _respond(head: bytes, text: Callable[[], bytes]) -> bytes:
+def respond(head: bytes, text: Callable[[], bytes]) -> bytes:
+    """The whole answer to a request of which `head` came."""
     method, path, *_ = [*head.split(b"\r\n", 1)[0].split(b" "), b"", b""]
     if path.partition(b"?")[0] != b"/metrics":
         return _message("404 Not Found", "text/plain", b"metrics are at /metrics\n")
