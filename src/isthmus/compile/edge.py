@@ -65,16 +65,21 @@ class Maker:
 
 def _record(joined: Joined, side: Side) -> dict[str, str]:
     """What later passes, and other machines, must find again although facts or text have changed by then."""
-    number = joined.numbers[side.name]
-    numbers = {"transit": number.transit, "link": number.link}
-    if number.inner is not None:
-        numbers["inner"] = number.inner
     return {
-        "isthmus:numbers": json.dumps(numbers, sort_keys=True),
+        **numbers(joined, side),
         "isthmus:subnets": json.dumps({s.name: [str(p) for p in s.prefixes] for s in side.subnets}, sort_keys=True),
         "isthmus:gateways": json.dumps(list(side.gateways)),
         "isthmus:vpc": side.vpc.uuid,
     }
+
+
+def numbers(joined: Joined, side: Side) -> dict[str, str]:
+    """The numbers, as two rows carry them: the edge router and the link switch."""
+    number = joined.numbers[side.name]
+    given = {"transit": number.transit, "link": number.link}
+    if number.inner is not None:
+        given["inner"] = number.inner
+    return {"isthmus:numbers": json.dumps(given, sort_keys=True)}
 
 
 def _transit(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:

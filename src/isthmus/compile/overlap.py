@@ -6,7 +6,7 @@ wrong tenant. Identical ranges in different VPCs are normal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -41,7 +41,7 @@ def remotes(sides: Iterable[Side], side: Side) -> frozenset[Prefix]:
 
 
 def collisions(
-    interconnect: Interconnect, sides: tuple[Side, ...], pools: Pools, claims: Claims, installed: frozenset[str]
+    interconnect: Interconnect, sides: tuple[Side, ...], pools: Pools, claims: Claims, installed: Collection[str]
 ) -> Iterator[Collision]:
     """Every subnet that meets another range.
 
@@ -109,7 +109,7 @@ def _foreign(interconnect: Interconnect, here: Side, there: Side, subnet: Subnet
 
 
 def _ours(
-    interconnect: Interconnect, here: Side, there: Side, subnet: Subnet, claims: Claims, installed: frozenset[str]
+    interconnect: Interconnect, here: Side, there: Side, subnet: Subnet, claims: Claims, installed: Collection[str]
 ) -> Iterator[Collision]:
     mine = (interconnect.name not in installed, interconnect.name)
     for name, prefixes in sorted(claims.get((here.site, here.vpc.uuid), {}).items()):

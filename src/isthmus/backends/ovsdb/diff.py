@@ -82,11 +82,12 @@ class Differ:
     def _changed(self, row: Row, current: Mapping[str, Any]) -> dict[str, Value]:
         changed: dict[str, Value] = {}
         for column, value in {**DEFAULTS.get(row.table, {}), **self._columns(row)}.items():
+            wanted = value
             tolerated = TOLERATED.get((row.table, column))
             if tolerated and isinstance(value, Mapping):
-                value = {**value, **{k: v for k, v in current[column].items() if k in tolerated}}
-            if column in current and current[column] != value:
-                changed[column] = value
+                wanted = {**value, **{k: v for k, v in current[column].items() if k in tolerated}}
+            if column in current and current[column] != wanted:
+                changed[column] = wanted
         return changed
 
     def _parent(self, row: Row) -> tuple[Parent | None, bool]:

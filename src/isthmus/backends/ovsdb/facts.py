@@ -13,8 +13,6 @@ from isthmus.model.rows import KEY, OWNER
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
-_NOT_TENANTS = tuple(map(ip_network, ("169.254.0.0/16", "fe80::/10")))
-
 
 class NorthboundFacts:
     """What one NB says, by name; a VPC is read again only when something in it has changed."""
@@ -79,23 +77,19 @@ class NorthboundFacts:
     def _role(self, row: Mapping[str, Any], networks: tuple[Interface, ...], switch: str | None) -> Role:
         if row["gateway_chassis"] or row["ha_chassis_group"]:
             return Role.EXTERNAL
-        if switch is None:
+        if switch is None or _all_link_local(networks):
             return Role.LINK
-        body = self._rows["Logical_Switch"][switch]
-        if "interconn-ts" in body["other_config"] or any(k.startswith("isthmus:link") for k in body["external_ids"]):
+        return self._role_of_switch(self._rows["Logical_Switch"][switch])
+
+    def _role_of_switch(self, switch: Mapping[str, Any]) -> Role:
+        if "interconn-ts" in switch["other_config"] or "isthmus:link" in switch["external_ids"]:
             return Role.LINK
-        ports = [self._rows["Logical_Switch_Port"].get(p) for p in body["ports"]]
-        if any(p is not None and p["type"] == "localnet" for p in ports):
+        # Ports that are not monitored are machines'.
+        types = [self._rows["Logical_Switch_Port"].get(p, {}).get("type", "") for p in switch["ports"]]
+        if "localnet" in types:
             return Role.EXTERNAL
-        routers = sum(p is not None and p["type"] == "router" for p in ports)
-        if routers > 1 and routers == len(ports):
-            return Role.LINK
-        if networks and all(
-            any(n.version == x.version and n.network.subnet_of(x) for x in _NOT_TENANTS)  # type: ignore[arg-type]
-            for n in networks
-        ):
-            return Role.LINK
-        return Role.SUBNET
+        between_routers = len(types) > 1 and set(types) == {"router"}
+        return Role.LINK if between_routers else Role.SUBNET
 
     def _foreign_routes(self, router: Mapping[str, Any]) -> Iterator[ForeignRoute]:
         for uuid in sorted(router["static_routes"]):
@@ -134,6 +128,10 @@ class NorthboundFacts:
             if row is None or row["external_ids"].get(OWNER) != self._index.owner:
                 return False
         return True
+
+
+def _all_link_local(networks: tuple[Interface, ...]) -> bool:
+    return bool(networks) and all(n.ip.is_link_local for n in networks)
 
 
 def _interfaces(networks: frozenset[str]) -> Iterator[Interface]:

@@ -42,10 +42,11 @@ class Index:
         """uuid of a router or switch -> raised when it or anything in it changes."""
         self.owned_version: dict[str, int] = defaultdict(int)
         """Interconnect -> raised when a row that we own for it changes."""
-        self.other_version = 0
-        """Raised when anything else changes."""
+        self.total = 0
+        """Raised by every change."""
 
     def changed(self, table: str, uuid: str, old: Record | None, new: Record | None) -> None:
+        self.total += 1
         for record in (old, new):
             if record is not None:
                 self._touch(table, uuid, record)
@@ -65,8 +66,6 @@ class Index:
         key = self._key(record)
         if key is not None:
             self.owned_version[key.partition("/")[0]] += 1
-        elif table == "NB_Global":
-            self.other_version += 1
 
     def _key(self, record: Record) -> str | None:
         ids = record.get("external_ids")

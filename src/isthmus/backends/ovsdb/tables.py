@@ -39,7 +39,7 @@ IC_NORTHBOUND = {
 
 IC_SOUTHBOUND = {"Availability_Zone": ("name",)}
 
-NEEDED = {
+NEEDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "OVN_Northbound": NORTHBOUND,
     "OVN_Southbound": SOUTHBOUND,
     "OVN_IC_Northbound": IC_NORTHBOUND,

@@ -1,0 +1,149 @@
+"""Accepted, Programmed, Reachable, Ready: read from the databases, never from what we believe to have done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from zlib import crc32
+
+from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.compile import names
+from isthmus.compile.probes import request
+from isthmus.compile.view import Joined, Side
+from isthmus.controller.entry import Entry
+from isthmus.controller.world import World
+
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition; `generation` tells which text of the object it speaks of."""
+
+    type: str
+    status: Status
+    reason: str
+    message: str
+    generation: int
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "type": self.type,
+            "status": self.status,
+            "reason": self.reason,
+            "message": self.message,
+            "observedGeneration": self.generation,
+        }
+
+
+Verdict = tuple[Status, str, str]
+
+
+def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int]) -> list[Condition]:
+    """The four conditions of an Interconnect.
+
+    written  (site, Interconnect) -> `nb_cfg` of our last write; without it the database's present one counts
+    """
+    generation = crc32(repr(entry.intent).encode()) & 0x7FFFFFFF
+    accepted = _accepted(entry)
+    programmed = _programmed(entry, world, written)
+    reachable = _reachable(entry, world) if programmed[0] == "True" else ("Unknown", "NotProgrammed", programmed[2])
+    verdicts: dict[str, Verdict] = {"Accepted": accepted, "Programmed": programmed, "Reachable": reachable}
+    bad = next((v for v in verdicts.values() if v[0] == "False"), None)
+    unknown = next((v for v in verdicts.values() if v[0] == "Unknown"), None)
+    verdicts["Ready"] = bad or unknown or ("True", "Ready", "accepted, programmed and reached by a probe")
+    return [Condition(kind, *verdict, generation) for kind, verdict in verdicts.items()]
+
+
+def _accepted(entry: Entry) -> Verdict:
+    if entry.problems:
+        first = entry.problems[0]
+        more = f" (and {len(entry.problems) - 1} more)" if len(entry.problems) > 1 else ""
+        return "False", first.code, f"{first.message}; {first.remedy}{more}"
+    if entry.blocked is not None:
+        return "Unknown", entry.blocked.code, entry.blocked.message
+    return "True", "Valid", "the intent is valid here"
+
+
+def _programmed(entry: Entry, world: World, written: Mapping[tuple[str, str], int]) -> Verdict:
+    """Rows in every database; at each site the chassis that carries the port has them; every port has a chassis."""
+    if entry.blocked is not None:
+        return "Unknown", entry.blocked.code, entry.blocked.message
+    if entry.failed is not None:
+        return "False", entry.failed.code, entry.failed.message
+    if not entry.clean:
+        if all(c.deferred for changes in entry.changes.values() for c in changes):
+            return "False", "WaitingForOvnIc", "ovn-ic has not made the transit switch's copy yet; does it run?"
+        return "False", "RowsMissing", "the databases do not hold every row yet"
+    return _everywhere(entry.joined, world, written)
+
+
+def _everywhere(joined: Joined | None, world: World, written: Mapping[tuple[str, str], int]) -> Verdict:
+    if joined is None:
+        return "False", "Nothing", "nothing of it stands"
+    for side in joined.sides:
+        if joined.is_first(side):
+            verdict = _carried(joined, side, world, written)
+            if verdict is not None:
+                return verdict
+    return "True", "Programmed", "every row is in place, and the gateway chassis have them"
+
+
+def _carried(joined: Joined, side: Side, world: World, written: Mapping[tuple[str, str], int]) -> Verdict | None:
+    """What is missing at one site, or None."""
+    site = world.sites[side.site]
+    port = names.of(joined.owner, joined.name, side.name, "transit")
+    chassis = site.bound_to(f"cr-{port}")
+    if chassis is None:
+        return "False", "NoChassis", f"site {side.site!r}: no gateway chassis carries {port}; is one of them alive?"
+    has = site.chassis_cfg(chassis) or 0
+    needed = written.get((side.site, joined.name), site.nb_cfg)
+    if has < needed:
+        return "False", "ChassisBehind", f"site {side.site!r}: chassis {chassis!r} is at {has} of {needed}"
+    for other in joined.sides:
+        if other.site != side.site and joined.is_first(other):
+            remote = names.of(joined.owner, joined.name, other.name, "transit-port")
+            if site.bound_to(remote) is None:
+                return "False", "RemoteUnbound", f"site {side.site!r} does not know the chassis of {remote} yet"
+    return None
+
+
+def _reachable(entry: Entry, world: World) -> Verdict:
+    """Every side whose router has somebody to reach is probed from at least one live chassis, and hears answers."""
+    joined = entry.joined
+    assert joined is not None
+    unprobed: list[str] = []
+    for side in joined.sides:
+        if not any(other.addresses for other in joined.others(side)):
+            continue
+        answers = list(_answers(joined, side, world.sites[side.site]))
+        if any(a["state"] == "up" for a in answers):
+            continue
+        if not answers:
+            unprobed.append(side.name)
+            continue
+        lost = ", ".join(answers[0].get("lost", ())) or "all"
+        return "False", "ProbeLost", f"no answer to {side.name!r} from {lost} since {answers[0].get('since', '?')}"
+    if unprobed:
+        return "Unknown", "NoProbe", f"no agent probes from {', '.join(unprobed)}"
+    return "True", "Answered", "a packet crossed to every listed subnet's router and its answer came back"
+
+
+def _answers(joined: Joined, side: Side, site: OvnSite) -> Iterator[Mapping[str, Any]]:
+    """What live agents say of the present request; an agent that died has let go of its port."""
+    for chassis in side.probes:
+        port = names.of(joined.owner, joined.name, side.name, f"probe.{chassis}")
+        private = site.private(chassis)
+        if private is None or site.bound_to(port) != chassis:
+            continue
+        ids = private["external_ids"]
+        assert isinstance(ids, Mapping)
+        try:
+            said = json.loads(ids.get(f"isthmus:probe:{port}", ""))
+        except ValueError:
+            continue
+        addresses = [str(i.ip) for i in joined.link(side, joined.probe_host(side, chassis))]
+        if said.get("generation") == json.loads(request(joined, side, addresses))["generation"]:
+            yield said

@@ -1,0 +1,44 @@
+"""What the planner knows of one Interconnect, between passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from isthmus.backends.ovsdb.diff import Change
+from isthmus.compile.view import Joined, Side
+from isthmus.errors import Problem
+from isthmus.model.intent import Interconnect
+
+
+@dataclass
+class Entry:
+    """One Interconnect of the configuration, or one that only rows tell of (`intent` is None: it goes away).
+
+    sides      resolved, before overlap was judged
+    unresolved what resolving alone found wrong
+    problems   that and collisions: why it is not accepted
+    joined     what was compiled; None where nothing may stand
+    changes    database -> what is to be written
+    blocked    why it could not be worked on at all in this pass (a site or the Fabric is out of reach)
+    failed     what a database answered to the last write of it
+    lingering  sites whose gateway chassis have not yet confirmed that the edge is gone
+    """
+
+    name: str
+    intent: Interconnect | None
+    sides: tuple[Side, ...] = ()
+    unresolved: tuple[Problem, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    joined: Joined | None = None
+    changes: Mapping[str, list[Change]] = field(default_factory=dict)
+    blocked: Problem | None = None
+    failed: Problem | None = None
+    lingering: tuple[str, ...] = ()
+    resolved_from: object = None
+    compiled_from: object = None
+
+    @property
+    def clean(self) -> bool:
+        """Everything that should be is; deferred rows count as missing."""
+        return not any(self.changes.values())

@@ -1,0 +1,129 @@
+"""Which numbers are given, as the rows say, with those that this pass has just given and not yet written."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from isthmus import allocate
+from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.compile.overlap import VpcKey
+from isthmus.compile.view import Joined, Numbers, Side
+from isthmus.controller import records
+from isthmus.controller.records import EdgeRecord
+
+
+class Ledger:
+    """Edge records by Interconnect, indexed by what allocation asks."""
+
+    def __init__(self) -> None:
+        self.installed: set[str] = set()
+        """Interconnects whose rows stand with subnets: of two that collide, they came first."""
+        self._versions: dict[str, object] = {}
+        self._edges: dict[str, dict[str, EdgeRecord]] = {}
+        self._links: dict[VpcKey, dict[str, frozenset[int]]] = defaultdict(dict)
+        self._tags: dict[VpcKey, dict[int, tuple[str, str]]] = defaultdict(dict)
+        self._tags_read: set[str] = set()
+
+    def edges(self, interconnect: str) -> Mapping[str, EdgeRecord]:
+        return self._edges.get(interconnect, {})
+
+    def read(self, interconnect: str, sites: Mapping[str, OvnSite]) -> None:
+        """Read again what changed; what stands at a site that cannot be read now stays as it was read last."""
+        version = tuple((n, s.index.owned_version.get(interconnect, 0)) for n, s in sites.items())
+        if self._versions.get(interconnect) == version:
+            return
+        self._versions[interconnect] = version
+        unread = {a: e for a, e in self.edges(interconnect).items() if e.site not in sites}
+        found = {**unread, **records.edges(interconnect, sites)}
+        self._set(interconnect, found)
+        if any(e.prefixes for e in found.values()):
+            self.installed.add(interconnect)
+        else:
+            self.installed.discard(interconnect)
+
+    def _set(self, interconnect: str, edges: dict[str, EdgeRecord]) -> None:
+        for edge in self.edges(interconnect).values():
+            self._links[(edge.site, edge.vpc)].pop(interconnect, None)
+        self._edges[interconnect] = edges
+        links = frozenset(e.numbers[k] for e in edges.values() for k in ("link", "inner") if k in e.numbers)
+        for edge in edges.values():
+            self._links[(edge.site, edge.vpc)][interconnect] = links
+
+    # -- giving ---------------------------------------------------------------------------------------------
+
+    def give(self, joined: Joined, sites: Mapping[str, OvnSite]) -> dict[str, Numbers]:
+        """Numbers for every side: those it has, or new ones, remembered from now on."""
+        known = {a: e.numbers for a, e in self.edges(joined.name).items() if e.numbers}
+        pool = next(p for p in joined.pools.transit if p.version == 4)
+        transits = allocate.keep(
+            {a: n["transit"] for a, n in known.items() if "transit" in n},
+            [s.name for s in joined.sides],
+            1,
+            pool.num_addresses - 2,
+            "transit address",
+        )
+        taken = {n[k] for n in known.values() for k in ("link", "inner") if k in n}
+        given: dict[str, Numbers] = {}
+        for side in joined.sides:
+            numbers = dict(known.get(side.name, {}))
+            for kind in ("link",) if joined.is_first(side) else ("link", "inner"):
+                if kind not in numbers:
+                    numbers[kind] = self._free_link(joined, taken)
+                    taken.add(numbers[kind])
+            inner = None if joined.is_first(side) else numbers["inner"]
+            tags = self._give_tags(joined, side, sites[side.site])
+            given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags)
+        self._set(joined.name, {**self.edges(joined.name), **{s.name: _record(s, given[s.name]) for s in joined.sides}})
+        return given
+
+    def _free_link(self, joined: Joined, taken: set[int]) -> int:
+        """A link that no VPC router of the Interconnect knows: they all get a route to it."""
+        used = set(taken)
+        for side in joined.sides:
+            for links in self._links[(side.site, side.vpc.uuid)].values():
+                used |= links
+        foreign = [p for s in joined.sides for port in s.vpc.ports if not port.owned for p in port.prefixes]
+        foreign += [r.prefix for s in joined.sides for r in s.vpc.foreign_routes]
+        return allocate.link(joined.pools, used, foreign)
+
+    def _give_tags(self, joined: Joined, side: Side, site: OvnSite) -> dict[str, int]:
+        if not side.probes:
+            return {}
+        self._read_tags(site)
+        mine = (joined.name, side.name)
+        result: dict[str, int] = {}
+        for chassis in side.probes:
+            held = self._tags[(side.site, chassis)]
+            tag = next((t for t, holder in held.items() if holder == mine), None)
+            if tag is None:
+                tag = allocate.lowest(held, 1, allocate.LAST_TAG, f"probe tag of chassis {chassis}")
+                held[tag] = mine
+            result[chassis] = tag
+        return result
+
+    def _read_tags(self, site: OvnSite) -> None:
+        if site.site.name in self._tags_read:
+            return
+        self._tags_read.add(site.site.name)
+        for name in site.index.owned:
+            for (attachment, chassis), tag in records.tags(name, site).items():
+                self._tags[(site.site.name, chassis)][tag] = (name, attachment)
+
+    def forget(self, interconnects: Iterable[str]) -> None:
+        """Of Interconnects that are gone everywhere."""
+        for name in interconnects:
+            self._set(name, {})
+            del self._edges[name]
+            self._versions.pop(name, None)
+            self.installed.discard(name)
+            for held in self._tags.values():
+                for tag in [t for t, holder in held.items() if holder[0] == name]:
+                    del held[tag]
+
+
+def _record(side: Side, numbers: Numbers) -> EdgeRecord:
+    given = {"link": numbers.link, "transit": numbers.transit}
+    if numbers.inner is not None:
+        given["inner"] = numbers.inner
+    return EdgeRecord(side.site, side.vpc.uuid, given, {s.name: s.prefixes for s in side.subnets}, side.gateways)

@@ -1,0 +1,42 @@
+"""What a person should know of a plan although nothing is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus.compile.view import Side
+from isthmus.controller.planner import Planner
+from isthmus.model.facts import Role
+
+
+def notes(planner: Planner) -> list[str]:
+    """Sentences, each once, in a stable order."""
+    found: list[str] = []
+    for entry in planner.entries.values():
+        for side in entry.joined.sides if entry.joined else ():
+            found += _of_side(planner, side)
+    if found:
+        found.append(
+            "OVN authenticates no tunnel: every gateway chassis is trusted by every zone it has a tunnel to; "
+            "see docs/security.md"
+        )
+    return list(dict.fromkeys(found))
+
+
+def _of_side(planner: Planner, side: Side) -> Iterator[str]:
+    site = planner.world.sites[side.site]
+    chassis = site.chassis()
+    if len(chassis) == 2 and len(side.gateways) == 2:
+        yield (
+            f"site {side.site!r} has two chassis: neither takes over from the other, because OVN believes a chassis "
+            "without any tunnel to have lost its own network; add a third that carries a part of the router"
+        )
+    if len(side.gateways) == 1:
+        yield f"site {side.site!r} has one gateway chassis for router {side.vpc.name!r}: there is no failover"
+    if any(p.role is Role.EXTERNAL for p in side.vpc.ports):
+        yield (
+            f"router {side.vpc.name!r} of site {side.site!r} has an external network: a neighbour there could forge a "
+            "listed source; a policy of ours drops what did not enter by a listed subnet"
+        )
+    if planner.world.fabric.trouble is None and site.site.zone not in planner.world.fabric.zones:
+        yield f"zone {site.site.zone!r} has not registered in the interconnect database: start ovn-ic for it"

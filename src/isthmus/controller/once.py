@@ -1,0 +1,165 @@
+"""One run with an end: plan, apply, disconnect, status. `serve` is the same pass without the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from isthmus.controller.conditions import Condition, conditions
+from isthmus.controller.entry import Entry
+from isthmus.controller.planner import Planner
+from isthmus.controller.world import World, wait_for
+from isthmus.controller.write import Writer
+from isthmus.errors import IntentError, LockHeld, NotReady, Problem
+from isthmus.model.intent import Configuration, Fabric, Interconnect, Site
+
+Wait = Literal["auto", "ready", "programmed", "none"]
+
+CONNECT = 5.0
+"""Seconds for all databases to be listed before a silent one counts as out of reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What one run may touch: `only` names of Interconnects, or None for everything of the owner."""
+
+    wanted: Mapping[str, Interconnect]
+    only: frozenset[str] | None
+
+
+@dataclass
+class Result:
+    """conditions by Interconnect; problems that did not stop the rest (a site out of reach)."""
+
+    conditions: dict[str, list[Condition]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    transactions: int = 0
+
+
+def scope(configuration: Configuration, fabric: Fabric, *, prune: bool, only: Iterable[str] | None = None) -> Scope:
+    wanted = {i.name: i for i in configuration.interconnects if i.fabric == fabric.name}
+    if only is not None:
+        return Scope({n: i for n, i in wanted.items() if n in set(only)}, frozenset(only))
+    return Scope(wanted, None if prune else frozenset(wanted))
+
+
+class Once:
+    """A world, a planner and a writer, from connecting to closing. Use as `async with`."""
+
+    def __init__(
+        self, configuration: Configuration, fabric: Fabric, *, writes: bool, adopt: bool = False, timeout: float = 60.0
+    ) -> None:
+        self._deadline = asyncio.get_running_loop().time() + timeout
+        self._timeout = timeout
+        self.world = World(fabric, sites_of(configuration, fabric), writes=writes)
+        self.planner = Planner(self.world, adopt=adopt)
+        self.writer = Writer(self.planner)
+
+    async def __aenter__(self) -> Once:
+        self.world.start()
+        self.troubles = await self.world.settle(min(CONNECT, self._timeout))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.world.stop()
+
+    @property
+    def left(self) -> float:
+        return self._deadline - asyncio.get_running_loop().time()
+
+    async def lock(self) -> None:
+        """Wait for the lock of every database in reach. Raises LockHeld."""
+        while True:
+            self.world.woken.clear()
+            held = self.world.without_lock()
+            if not held:
+                return
+            if not await wait_for(self.world.woken, self.left):
+                raise LockHeld(
+                    Problem(
+                        "LockHeld",
+                        f"another isthmus holds the lock of {', '.join(held)}{self._holder()}",
+                        remedy="wait for it, or stop `isthmus serve` there; nothing was changed",
+                    )
+                )
+
+    def _holder(self) -> str:
+        holder = self.world.fabric.holder
+        return f": {holder}" if holder else ""
+
+    def plan(self, what: Scope) -> None:
+        """One pass. Raises IntentError when anything in scope is invalid here."""
+        self.planner.run(what.wanted, what.only)
+        if problems := self.planner.problems():
+            raise IntentError.of(problems)
+
+    async def apply(self, what: Scope, wait: Wait, said: Callable[[str], None]) -> Result:
+        """Write until everything stands and the awaited condition holds. Raises NotReady, IntentError, LockHeld."""
+        await self.lock()
+        self.plan(what)
+        while True:
+            self.world.woken.clear()
+            wrote = await self.writer.run()
+            self.planner.run(what.wanted, what.only)
+            if not wrote:
+                missing = self._missing(wait)
+                if not missing:
+                    break
+                said(missing)
+                if not await wait_for(self.world.woken, self.left):
+                    raise NotReady(
+                        Problem("NotReady", f"after {self._timeout:g} s: {missing}", remedy="see `isthmus status`")
+                    )
+                self.planner.run(what.wanted, what.only)
+        return self.result()
+
+    def result(self) -> Result:
+        found = Result(transactions=self.writer.transactions, problems=list(self.troubles_in_scope()))
+        for entry in self.planner.entries.values():
+            if entry.intent is not None:
+                found.conditions[entry.name] = conditions(entry, self.world, self.writer.written_cfg)
+        return found
+
+    def troubles_in_scope(self) -> Iterable[Problem]:
+        """Why entries could not be worked on, each reason once."""
+        found = [p for e in self.planner.entries.values() for p in (e.blocked, e.failed) if p]
+        if any(e.lingering for e in self.planner.entries.values()):
+            found += [
+                p
+                for name, p in self.world.troubles().items()
+                if any(name in e.lingering for e in self.planner.entries.values())
+            ]
+        return dict.fromkeys(found)
+
+    def _missing(self, wait: Wait) -> str:
+        """What is not as awaited, or ""."""
+        for entry in self.planner.entries.values():
+            if missing := self._missing_of(entry, wait):
+                return missing
+        return ""
+
+    def _missing_of(self, entry: Entry, wait: Wait) -> str:
+        if entry.blocked is not None:
+            return ""
+        troubles = self.world.troubles()
+        if waiting := [s for s in entry.lingering if s not in troubles]:
+            return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
+        if not entry.clean and entry.failed is None:
+            return f"{entry.name}: ovn-ic has not made the transit switch's copy yet"
+        if entry.intent is None or wait == "none" or entry.failed is not None:
+            return ""
+        verdicts = {c.type: c for c in conditions(entry, self.world, self.writer.written_cfg)}
+        awaited = verdicts["Programmed" if wait == "programmed" else "Ready"]
+        if wait == "auto" and verdicts["Reachable"].reason == "NoProbe":
+            awaited = verdicts["Programmed"]
+        return "" if awaited.status == "True" else f"{entry.name}: {awaited.reason}: {awaited.message}"
+
+
+def sites_of(configuration: Configuration, fabric: Fabric) -> list[Site]:
+    """Sites that this Fabric's Interconnects use; all of them where it is the only Fabric."""
+    if len(configuration.fabrics) == 1:
+        return list(configuration.sites)
+    used = {s for i in configuration.interconnects if i.fabric == fabric.name for s in i.sites}
+    return [s for s in configuration.sites if s.name in used]

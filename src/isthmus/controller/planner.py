@@ -1,0 +1,310 @@
+"""One pass: intent and replicas -> what must be written. Pure reading; what woke us does not matter and is not known.
+
+An Interconnect is compiled again only when something that its compilation looked at has changed: the key of that memo
+is made of the very objects and version numbers that were looked at, so there is nothing to invalidate (ADR 0002).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from isthmus.backends.ovsdb.diff import Change, Owner
+from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.compile import names, overlap, transit
+from isthmus.compile.overlap import VpcKey
+from isthmus.compile.probes import SITE, trunk_rows
+from isthmus.compile.resolve import resolve
+from isthmus.compile.rows import rows
+from isthmus.compile.view import Joined, Side
+from isthmus.controller import records
+from isthmus.controller.entry import Entry
+from isthmus.controller.ledger import Ledger
+from isthmus.controller.world import World
+from isthmus.errors import Problem
+from isthmus.model.intent import Attachment, Interconnect, Prefix
+from isthmus.model.rows import IC_NB, Row, nb
+
+
+class Planner:
+    """Holds the entries; `run` brings them up to date with the world."""
+
+    def __init__(self, world: World, *, adopt: bool = False) -> None:
+        self.world = world
+        self.entries: dict[str, Entry] = {}
+        self.shared: dict[str, list[Change]] = {}
+        self.claims: dict[VpcKey, dict[str, frozenset[Prefix]]] = defaultdict(dict)
+        self._claims_version: dict[VpcKey, int] = defaultdict(int)
+        self.ledger = Ledger()
+        self._absent_since: dict[tuple[str, str], int] = {}
+        self._adopt = adopt
+        self.installation = self._fresh = secrets.token_hex(8)
+        self.foreign_claim: Problem | None = None
+
+    # -- one pass -------------------------------------------------------------------------------------------
+
+    def run(self, wanted: Mapping[str, Interconnect], only: frozenset[str] | None) -> None:
+        """Bring every entry up to date.
+
+        wanted  by name; what is not here goes away
+        only    the names that may be touched, or None for everything of this owner
+        """
+        troubles = self.world.troubles()
+        self._choose_installation()
+        known = {n for s in self._stores() for n in s.index.owned if n != SITE}
+        readable = self.world.readable()
+        for name in known | set(wanted):
+            self.ledger.read(name, readable)
+        self.ledger.forget(n for n in list(self.entries) if n not in known and n not in wanted)
+        targets = sorted(n for n in known | set(wanted) if only is None or n in only)
+        for name in [n for n in self.entries if n not in targets]:
+            self._withdraw_claims(name)
+            del self.entries[name]
+        for name in targets:
+            self._resolve(self.entries.setdefault(name, Entry(name, None)), wanted.get(name), troubles)
+        for name in targets:
+            self._compile(self.entries[name], troubles)
+        self.shared = self._shared_changes()
+
+    def problems(self) -> list[Problem]:
+        found = [p for e in self.entries.values() for p in e.problems]
+        return [self.foreign_claim, *found] if self.foreign_claim else found
+
+    def _stores(self) -> Iterator[OvnSite]:
+        yield from self.world.readable().values()
+
+    # -- whose rows -----------------------------------------------------------------------------------------
+
+    def _choose_installation(self) -> None:
+        """The id that our rows carry: the Fabric's claim; or, where that was lost, the one that all rows agree on."""
+        claim = self.world.fabric.claim if self.world.fabric.trouble is None else None
+        seen = {
+            i for s in [*self._stores(), self.world.fabric] for i in s.index.installations if s.index.installations[i]
+        }
+        others = sorted(seen - {claim})
+        if claim is None and len(others) == 1 and self._complete(others[0]):
+            claim, others = others[0], []
+        self.installation = claim or self._fresh
+        self.foreign_claim = None
+        if others and not self._adopt:
+            self.foreign_claim = Problem(
+                "ForeignInstallation",
+                f"rows of owner {self.owner_name!r} belong to another installation ({', '.join(others)})",
+                self.world.fabric.fabric.origin.file,
+                self.world.fabric.fabric.origin.document,
+                "spec.owner",
+                "choose another spec.owner, or run apply with --adopt to take them over",
+            )
+
+    def _complete(self, installation: str) -> bool:
+        """Each Interconnect of these rows has an edge at two sites or more: an interconnect database was lost.
+
+        Another installation that shares but one site with us looks different: its rows stand at that site alone.
+        """
+        sites: dict[str, int] = defaultdict(int)
+        for site in self._stores():
+            for name in site.index.installations.get(installation, {}):
+                sites[name] += name != SITE
+        return all(count > 1 for count in sites.values() if count)
+
+    @property
+    def owner_name(self) -> str:
+        return self.world.fabric.fabric.owner
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.owner_name, self.installation)
+
+    # -- intent and facts -> sides --------------------------------------------------------------------------
+
+    def _resolve(self, entry: Entry, intent: Interconnect | None, troubles: Mapping[str, Problem]) -> None:
+        entry.blocked = self._blocked(intent, troubles)
+        if intent is None or entry.blocked is not None:
+            entry.intent = intent
+            if intent is None:
+                self._withdraw_claims(entry.name)
+                entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
+            return
+        sites = [self.world.sites[a.site] for a in intent.attachments]
+        defines = any(s.cidrs for a in intent.attachments for s in a.subnets)
+        seen = (
+            intent,
+            tuple(site.vpcs(a.vpc) for a, site in zip(intent.attachments, sites, strict=True)),
+            tuple(site.chassis_version for site in sites),
+            tuple(site.nb_global.get("name") for site in sites),
+            tuple(site.index.total for site in sites) if defines else (),
+        )
+        if entry.resolved_from == seen:
+            return
+        entry.intent, entry.resolved_from = intent, seen
+        recorded = self.ledger.edges(entry.name)
+        sides: list[Side] = []
+        problems: list[Problem] = []
+        for attachment, site in zip(intent.attachments, sites, strict=True):
+            old = recorded.get(attachment.name)
+            found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old.gateways if old else ())
+            problems += [*found.problems, *self._site_problems(intent, attachment, site)]
+            if found.side is not None:
+                sides.append(found.side)
+        entry.sides = tuple(sorted(sides, key=lambda s: s.name))
+        entry.unresolved = entry.problems = tuple(problems)
+        entry.compiled_from = None
+        self._set_claims(entry)
+
+    def _blocked(self, intent: Interconnect | None, troubles: Mapping[str, Problem]) -> Problem | None:
+        if intent is None:
+            return None
+        return next((troubles[s] for s in ("", *intent.sites) if s in troubles), None)
+
+    def _site_problems(self, intent: Interconnect, attachment: Attachment, site: OvnSite) -> Iterator[Problem]:
+        actual = site.nb_global["name"]
+        if actual and actual != site.site.zone:
+            yield Problem(
+                "WrongZone",
+                f"site {site.site.name!r}: OVN says its zone is {actual!r}, not {site.site.zone!r}",
+                site.site.origin.file,
+                site.site.origin.document,
+                "spec.zone",
+                f"write zone: {actual}",
+            )
+        if any(
+            a is not attachment and a.site == attachment.site and a.vpc == attachment.vpc for a in intent.attachments
+        ):
+            origin = intent.origin
+            where = f"router {str(attachment.vpc)!r} of site {attachment.site!r}"
+            text = f"interconnect {intent.name!r}: {where} is attached twice"
+            yield Problem(
+                "SameVpcTwice", text, origin.file, origin.document, f"{attachment.field}.vpc", "list its subnets once"
+            )
+
+    # -- claims of prefixes per VPC router --------------------------------------------------------------------
+
+    def _set_claims(self, entry: Entry) -> None:
+        self._withdraw_claims(entry.name)
+        for side in entry.sides:
+            key = (side.site, side.vpc.uuid)
+            self.claims[key][entry.name] = overlap.remotes(entry.sides, side)
+            self._claims_version[key] += 1
+
+    def _withdraw_claims(self, name: str) -> None:
+        for key, claims in self.claims.items():
+            if claims.pop(name, None) is not None:
+                self._claims_version[key] += 1
+
+    # -- sides -> rows -> changes -------------------------------------------------------------------------------
+
+    def _compile(self, entry: Entry, troubles: Mapping[str, Problem]) -> None:
+        if entry.blocked is not None or (self.foreign_claim and entry.intent):
+            entry.changes = {}
+            return
+        seen = (
+            entry.resolved_from,
+            self.installation,
+            tuple(self._claims_version[(s.site, s.vpc.uuid)] for s in entry.sides),
+            tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self.world.readable().items()),
+            self.world.fabric.index.owned_version.get(entry.name, 0),
+            self._transit_seen(entry),
+            tuple(sorted(troubles)),
+        )
+        if entry.compiled_from == seen and entry.clean and not entry.lingering:
+            return
+        entry.compiled_from = seen
+        entry.joined = self._join(entry)
+        desired: dict[str, list[Row]] = defaultdict(list)
+        for row in rows(entry.joined) if entry.joined else ():
+            desired[row.database].append(row)
+        entry.changes = {}
+        for name, site in self.world.readable().items():
+            if changes := site.diff(entry.name, desired[nb(name)], self.owner):
+                entry.changes[nb(name)] = changes
+        if self.world.fabric.trouble is None and (changes := self._transit(entry)):
+            entry.changes[IC_NB] = changes
+
+    def _transit_seen(self, entry: Entry) -> tuple[bool, ...]:
+        name = names.transit_switch(self.owner_name, entry.name)
+        return tuple(bool(s.index.named.get(("Logical_Switch", name))) for s in self._stores())
+
+    def _join(self, entry: Entry) -> Joined | None:
+        """What may stand now: everything, or, of a refused intent, what stood before and is still wanted."""
+        intent = entry.intent
+        if intent is None:
+            return None
+        pools = self.world.fabric.fabric.pools
+        recorded = self.ledger.edges(entry.name)
+        found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.installed))
+        entry.problems = tuple(dict.fromkeys([*entry.unresolved, *(c.problem for c in found)]))
+        sides = entry.sides
+        if entry.problems:
+            losing = {(c.side.name, c.subnet.name) for c in found}
+            sides = tuple(_narrow(s, recorded.get(s.name), losing) for s in sides)
+            sides = tuple(s for s in sides if s.name in recorded and s.gateways)
+        if len(sides) < 2:
+            return None
+        mtu = min(self.world.sites[s.site].site.mtu for s in sides)
+        joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
+        return replace(joined, numbers=self.ledger.give(joined, self.world.sites))
+
+    # -- the transit switch, and what Interconnects share -----------------------------------------------------------
+
+    def _transit(self, entry: Entry) -> list[Change]:
+        """The transit switch stays until the gateway chassis of every site that had it confirmed that it is gone."""
+        recorded = records.members(entry.name, self.world.fabric)
+        members: dict[str, list[str]] = {}
+        if entry.joined is not None:
+            for side in entry.joined.sides:
+                members[side.site] = sorted({*members.get(side.site, []), *side.gateways, *recorded.get(side.site, [])})
+        lingering = [
+            s for s, chassis in recorded.items() if s not in members and not self._gone(entry.name, s, chassis)
+        ]
+        lingering += [
+            name
+            for name, site in self.world.sites.items()
+            if name not in members and name not in lingering and entry.name in site.index.owned and recorded
+        ]
+        entry.lingering = tuple(sorted(set(lingering)))
+        for site in entry.lingering:
+            members[site] = recorded.get(site, [])
+        desired = [transit.row(self.owner_name, entry.name, members)] if members else []
+        return self.world.fabric.diff(entry.name, desired, self.owner)
+
+    def _gone(self, interconnect: str, site_name: str, chassis: Iterable[str]) -> bool:
+        """The rows are gone, and every chassis that had them has worked off an `nb_cfg` from after that."""
+        site = self.world.readable().get(site_name)
+        key = (interconnect, site_name)
+        if site is None or interconnect in site.index.owned:
+            self._absent_since.pop(key, None)
+            return False
+        needed = self._absent_since.setdefault(key, site.nb_cfg)
+        for name in chassis:
+            has = site.chassis_cfg(name)
+            if has is not None and has < needed:
+                return False
+        del self._absent_since[key]
+        return True
+
+    def _shared_changes(self) -> dict[str, list[Change]]:
+        """The trunks of probing chassis, wanted while any Interconnect has a probe there."""
+        found: dict[str, list[Change]] = {}
+        if self.foreign_claim:
+            return found
+        for name, site in self.world.readable().items():
+            probing = {
+                c for e in self.entries.values() if e.joined for s in e.joined.sides if s.site == name for c in s.probes
+            }
+            probing |= {
+                c for other in site.index.owned if other not in self.entries for _, c in records.tags(other, site)
+            }
+            desired = list(trunk_rows(self.owner_name, name, probing)) if probing else []
+            if changes := site.diff(SITE, desired, self.owner):
+                found[nb(name)] = changes
+        return found
+
+
+def _narrow(side: Side, recorded: records.EdgeRecord | None, losing: set[tuple[str, str]]) -> Side:
+    """Only subnets that stood before, with the ranges that stood, and that lost to nobody."""
+    stood = recorded.prefixes if recorded else frozenset()
+    subnets = tuple(s for s in side.subnets if set(s.prefixes) <= stood and (side.name, s.name) not in losing)
+    names_left = {s.name for s in subnets}
+    return replace(side, subnets=subnets, defined=tuple(d for d in side.defined if d.name in names_left))

@@ -1,0 +1,73 @@
+"""Everything one Fabric joins: its databases and its sites', and when they are complete enough to act on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from isthmus.backends.ovsdb.site import FabricStore, OvnSite
+from isthmus.errors import Problem
+from isthmus.model.intent import Fabric, Site
+
+
+class World:
+    """Replicas of a Fabric and its sites; `woken` is set whenever one of them changed."""
+
+    def __init__(self, fabric: Fabric, sites: Iterable[Site], *, writes: bool) -> None:
+        self.woken = asyncio.Event()
+        self.writes = writes
+        self.fabric = FabricStore(fabric, self.woken.set, writes=writes)
+        self.sites = {s.name: OvnSite(s, fabric.owner, self.woken.set, writes=writes) for s in sites}
+
+    def start(self) -> None:
+        self.fabric.start()
+        for site in self.sites.values():
+            site.start()
+
+    async def stop(self) -> None:
+        await asyncio.gather(self.fabric.stop(), *(s.stop() for s in self.sites.values()))
+
+    def troubles(self) -> dict[str, Problem]:
+        """What cannot be worked on now: site name, or "" for the Fabric -> why."""
+        found = {name: problem for name, site in self.sites.items() if (problem := site.trouble)}
+        if problem := self.fabric.trouble:
+            found[""] = problem
+        return found
+
+    def readable(self) -> dict[str, OvnSite]:
+        return {name: site for name, site in self.sites.items() if site.trouble is None}
+
+    async def settle(self, timeout: float) -> dict[str, Problem]:
+        """Wait until every database has been listed or has failed; returns the troubles that remain.
+
+        timeout  seconds; what is silent by then counts as out of reach
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            self.woken.clear()
+            troubles = self.troubles()
+            undecided = [p for p in troubles.values() if p.code == "NotListed"]
+            left = deadline - loop.time()
+            if not undecided or left <= 0:
+                return troubles
+            await wait_for(self.woken, left)
+
+    def without_lock(self) -> list[str]:
+        """Databases whose lock somebody else holds, as a person names them."""
+        if not self.writes:
+            return []
+        stores = {f"site {n!r}": s for n, s in self.sites.items()} | {
+            f"fabric {self.fabric.fabric.name!r}": self.fabric
+        }
+        return [name for name, s in stores.items() if s.client.synced and not s.client.has_lock]
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Wait at most so long; True if the event was set."""
+    try:
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""Send what a pass found: the interconnect database first, then every site at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+
+from isthmus.backends.ovsdb.diff import Change
+from isthmus.compile.probes import SITE
+from isthmus.controller.entry import Entry
+from isthmus.controller.planner import Planner
+from isthmus.errors import Conflict, Problem, WorldError
+from isthmus.model.rows import IC_NB, nb
+
+log = logging.getLogger(__name__)
+
+BATCH = 50
+"""Interconnects in one transaction; a refused batch is sent again one by one: a bad one blocks no other (ADR 0001)."""
+
+Work = list[tuple[str, Change]]
+Send = Callable[[Work], Awaitable[None]]
+
+
+class Writer:
+    """Writes the changes of a planner's entries. `transactions` counts what databases accepted."""
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner, self._world = planner, planner.world
+        self.transactions = 0
+        self.written_cfg: dict[tuple[str, str], int] = {}
+        """(site, Interconnect) -> `nb_cfg` raised with the last write."""
+
+    async def run(self) -> bool:
+        """Returns whether anything was written. Failures go to the entries."""
+        before = self.transactions
+        for entry in self._planner.entries.values():
+            entry.failed = None
+        pending = {s for s in self._world.readable() if self._work(nb(s)) or self._shared(s) or self._settings(s)}
+        if self._work(IC_NB) or (pending and self._world.fabric.claim is None and self._needs_claim()):
+            await self._send(IC_NB, self._work(IC_NB), self._to_fabric)
+        failed = {e.name for e in self._planner.entries.values() if e.failed}
+        await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))
+        return self.transactions > before
+
+    def _work(self, database: str) -> list[Work]:
+        """Per Interconnect, what can be written now."""
+        found = []
+        for entry in self._planner.entries.values():
+            ready = [(entry.name, c) for c in entry.changes.get(database, ()) if not c.deferred]
+            if ready:
+                found.append(ready)
+        return found
+
+    def _shared(self, site: str) -> Work:
+        return [(SITE, c) for c in self._planner.shared.get(nb(site), ())]
+
+    def _settings(self, site: str) -> bool:
+        """Settings are written where an Interconnect is, not on sites that nobody uses."""
+        used = any(s.site == site for e in self._planner.entries.values() if e.joined for s in e.joined.sides)
+        return used and bool(self._world.sites[site].settings())
+
+    def _needs_claim(self) -> bool:
+        return any(e.joined is not None for e in self._planner.entries.values()) and not self._world.fabric.trouble
+
+    async def _site(self, name: str, failed: set[str]) -> None:
+        site = self._world.sites[name]
+
+        async def send(work: Work) -> None:
+            cfg = await site.write(work, "isthmus")
+            self.transactions += 1
+            for interconnect, _ in work:
+                self.written_cfg[(name, interconnect)] = cfg
+
+        shared = self._shared(name)
+        work = [w for w in self._work(nb(name)) if w[0][0] not in failed]
+        if shared or not work:
+            # Trunks come first: a probe's port names one.
+            await self._guard([SITE], send(shared))
+        await self._send(nb(name), work, send)
+
+    async def _to_fabric(self, work: Work) -> None:
+        await self._world.fabric.write(work, self._planner.installation, "isthmus")
+        self.transactions += 1
+
+    async def _send(self, database: str, work: list[Work], send: Send) -> None:
+        if not work and database == IC_NB:
+            await self._guard([], send([]))
+        for batch in (work[i : i + BATCH] for i in range(0, len(work), BATCH)):
+            together = [change for one in batch for change in one]
+            if await self._guard([one[0][0] for one in batch], send(together)) or len(batch) == 1:
+                continue
+            for one in batch:
+                await self._guard([one[0][0]], send(one))
+
+    async def _guard(self, names: list[str], sending: Awaitable[None]) -> bool:
+        """True unless the database refused; a Conflict is no refusal: the next pass reads again."""
+        try:
+            await sending
+        except Conflict as error:
+            log.info("%s; reading again", error)
+        except WorldError as error:
+            for entry in self._entries(names):
+                entry.failed = error.problems[0]
+            log.warning("%s", error)
+            return False
+        else:
+            for entry in self._entries(names):
+                entry.failed = None
+        return True
+
+    def _entries(self, names: list[str]) -> Iterator[Entry]:
+        return (e for e in self._planner.entries.values() if e.name in names)
+
+
+def planned(planner: Planner) -> dict[str, list[Change]]:
+    """Database -> every change, deferred ones included: what `plan` shows."""
+    found: dict[str, list[Change]] = {}
+    fabric = planner.world.fabric
+    changes = [c for e in planner.entries.values() for c in e.changes.get(IC_NB, ())]
+    if any(e.joined for e in planner.entries.values()) and fabric.trouble is None and fabric.claim is None:
+        columns = {fabric.claim_key: planner.installation}
+        changes.insert(0, Change("change", "IC_NB_Global", "claim", None, {"external_ids": columns}))
+    found[IC_NB] = changes
+    for name, site in planner.world.readable().items():
+        rows = list(planner.shared.get(nb(name), ()))
+        if (
+            any(s.site == name for e in planner.entries.values() if e.joined for s in e.joined.sides)
+            and site.settings()
+        ):
+            rows.insert(0, Change("change", "NB_Global", "settings", None, dict(site.settings())))
+        rows += [c for e in planner.entries.values() for c in e.changes.get(nb(name), ())]
+        found[nb(name)] = rows
+    return found
+
+
+def first_problem(entry: Entry) -> Problem | None:
+    return entry.blocked or entry.failed or next(iter(entry.problems), None)
