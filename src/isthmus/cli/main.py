@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         out.close()
     except OSError as error:
-        print(f"isthmus: standard output: {error.strerror}", file=sys.stderr)  # noqa: T201
+        print(f"isthmus: cannot write standard output: {error.strerror}", file=sys.stderr)  # noqa: T201
         return EXIT_WORLD
     return code
 

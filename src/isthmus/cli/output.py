@@ -1,6 +1,7 @@
 """Where verbs write: one JSON object on stdout, or text; problems and notes for people on stderr.
 
-A reader that goes away (`isthmus plan | head`) never stops the work: what cannot be written is dropped.
+What cannot be written never stops the work: a reader that goes away (`isthmus plan | head`) is no fault, any other
+failure is raised by `close`, when the work is done.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TextIO
 
 from isthmus.errors import Problem
@@ -29,6 +30,7 @@ class Output:
         self._stderr = stderr or sys.stderr
         self._object: dict[str, Any] = {}
         self._closed = False
+        self._failure: OSError | None = None
 
     def result(self, value: Mapping[str, Any]) -> None:
         """Fields of the one JSON object; later calls add to it."""
@@ -54,27 +56,30 @@ class Output:
         self.problems(problems)
 
     def close(self) -> None:
-        """Print the object and flush. Call once, last."""
+        """Print the object and flush. Call last. Raises OSError where something could not be written."""
         if self._closed:
             return
         self._closed = True
         if self.json:
             self._write(self._stdout, json.dumps(self._object, ensure_ascii=False) + "\n")
         for stream in (self._stdout, self._stderr):
-            _quiet(stream, stream.flush)
+            self._try(stream, stream.flush)
+        if self._failure is not None:
+            raise self._failure
 
     def _write(self, stream: TextIO, text: str) -> None:
-        _quiet(stream, lambda: stream.write(text))
+        self._try(stream, lambda: stream.write(text))
 
-
-def _quiet(stream: TextIO, action: Any) -> None:
-    try:
-        action()
-    except BrokenPipeError:
-        # nobody reads any more: what is still buffered, and all that follows, goes nowhere
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    def _try(self, stream: TextIO, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self._failure = error
+            # what is still buffered, and all that follows, goes nowhere
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
 
 
 def fields(problem: Problem) -> dict[str, Any]:

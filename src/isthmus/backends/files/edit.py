@@ -159,7 +159,7 @@ def _with_text(edit: Edit, attachment: Attachment | None, subnet: str | None) ->
     text = old.removeprefix(BOM).decode()
     editor = Editor(text, json=edit.file.suffix == ".json")
     try:
-        written = documents(text)[edit.before.origin.document or 0]
+        written = documents(text, editor.json)[edit.before.origin.document or 0]
         done = _cut(editor, written, edit, attachment, subnet)
     except (yaml.YAMLError, IndexError):
         done = False

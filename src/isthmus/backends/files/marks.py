@@ -5,6 +5,7 @@ Offsets count characters of the decoded text (without a byte order mark).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,14 @@ from typing import Any
 import yaml
 
 _Parser: type = getattr(yaml.cyaml, "CParser", yaml.SafeLoader) if yaml.__with_libyaml__ else yaml.SafeLoader
+
+
+_SURROGATE = re.compile(r"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
+"""An escape in JSON; the longer branch is half of a surrogate pair, which YAML does not take."""
+
+
+def _harmless(escape: re.Match[str]) -> str:
+    return "\\u0041" if len(escape[0]) == 6 else escape[0]
 
 
 @dataclass(slots=True)
@@ -48,9 +57,9 @@ class Written:
     end: int
 
 
-def documents(text: str) -> list[Written]:
+def documents(text: str, json: bool) -> list[Written]:
     """The documents of a text that `decode_yaml` or `decode_json` could read, empty ones left out."""
-    parser = _Parser(text)
+    parser = _Parser(_SURROGATE.sub(_harmless, text) if json else text)
     found: list[Written] = []
     try:
         _next(parser)
