@@ -47,9 +47,27 @@ class Unreadable(ValueError):
     """The expression is not in the subset that this file reads."""
 
 
+class Refused(Unreadable):
+    """OVN refuses the expression: ovn-controller logs a warning and makes no flow of the row."""
+
+
 def compile_match(text: str) -> Test:
-    """A function that judges `text`; for an unreadable one it always answers None."""
+    """A function that judges `text`.
+
+    For an unreadable one it always answers None; for one that OVN refuses, False: the row has no effect.
+    """
     return _compile(text)[0]
+
+
+def refusal(text: str) -> str:
+    """Why OVN makes no flow of a row with this match; "" where it does."""
+    try:
+        _Parser(text).whole()
+    except Refused as error:
+        return str(error)
+    except Unreadable:
+        pass
+    return ""
 
 
 def constants(text: str) -> tuple[tuple[int, Interval], ...]:
@@ -62,6 +80,8 @@ def _compile(text: str) -> tuple[Test, tuple[tuple[int, Interval], ...]]:
     parser = _Parser(text)
     try:
         tree = parser.whole()
+    except Refused:
+        return (lambda _facts: False), ()
     except Unreadable:
         return (lambda _facts: None), _loose_constants(text)
     return tree.test(False), tuple(parser.intervals)
@@ -305,6 +325,15 @@ _FIELDS: dict[str, _Kind | None] = {
     "sctp.dst": _SCTP,
 }
 
+_ORDINAL = frozenset(
+    {"eth.src", "eth.dst", "eth.bcast", "eth.mcast", "vlan.present", "pkt.mark"}
+    | {"ip4.src", "ip4.dst", "ip4.mcast", "ip4.src_mcast", "ip6.src", "ip6.dst", "ip6.mcast"}
+    | {"ip.frag", "ip.is_frag", "ip.first_frag", "ip.later_frag", "tcp.flags"}
+    | {f"{protocol}.{end}" for protocol in ("tcp", "udp", "sctp") for end in ("src", "dst")}
+)
+"""What may be compared otherwise than for equality. The others are nominal (expr.c), such as `inport` and `tcp`:
+`inport != "a"` and `!tcp` are errors to OVN, and a policy or an ACL with them does nothing."""
+
 _UNKNOWN_FIELD = re.compile(r"^(x?x?reg\d+|flags|ct|ct_label|ct_mark|vlan|arp|nd|ip6|outer)([.\[].*)?$")
 _TOKEN = re.compile(
     r"""\s*(?: (?P<string>"[^"]*") | (?P<op>&&|\|\||==|!=|<=|>=|<|>|!|\(|\)|\{|\}|,)
@@ -322,6 +351,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.tokens = _tokens(text)
         self.at = 0
+        self.negated = False
         self.intervals: list[tuple[int, Interval]] = []
 
     def whole(self) -> _Node:
@@ -360,7 +390,10 @@ class _Parser:
         token = self.peek()
         if token == "!":
             self.take()
-            return _Not(self.negatable())
+            self.negated = not self.negated
+            inner = self.single()
+            self.negated = not self.negated
+            return _Not(inner)
         if token == "(":
             self.take()
             inner = self.joined()
@@ -369,13 +402,6 @@ class _Parser:
         if token == "is_chassis_resident":
             return self.function()
         return self.comparison()
-
-    def negatable(self) -> _Node:
-        """After `!` OVN takes a parenthesis, a function or a predicate, not a comparison."""
-        inner = self.single()
-        if isinstance(inner, _Compare) and inner not in _PREDICATES.values() and self.tokens[self.at - 1] != ")":
-            raise Unreadable("! before a comparison")
-        return inner
 
     def function(self) -> _Node:
         self.take()
@@ -406,12 +432,20 @@ class _Parser:
             return _Known(None)
         if name not in _PREDICATES:
             raise Unreadable(name)
+        if self.negated:
+            self.must_be_ordinal(name)
         return _PREDICATES[name]
+
+    def must_be_ordinal(self, name: str) -> None:
+        if name not in _ORDINAL:
+            raise Refused(f"{name} may only be tested for equality, `!` taken into account")
 
     def predicate_compare(self, name: str, relation: str, values: list[str]) -> _Node:
         if values not in (["0"], ["1"]) or relation not in ("==", "!="):
             raise Unreadable(name)
         positive = (values == ["1"]) == (relation == "==")
+        if positive == self.negated:
+            self.must_be_ordinal(name)
         return _PREDICATES[name] if positive else _Not(_PREDICATES[name])
 
     def values(self) -> list[str]:
@@ -429,6 +463,8 @@ class _Parser:
     def field(self, name: str, relation: str, values: list[str]) -> _Node:
         if name not in _FIELDS:
             raise Unreadable(name)
+        if relation != ("!=" if self.negated else "=="):
+            self.must_be_ordinal(name)
         strings = tuple(v[1:-1] for v in values if v.startswith('"'))
         sets = tuple(v if v[0] == "@" else v[1:] for v in values if v[0] in "$@")
         plain = [v for v in values if v[0] not in '"$@']

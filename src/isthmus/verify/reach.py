@@ -28,6 +28,7 @@ from isthmus.verify.rules import (
 )
 from isthmus.verify.steps import (
     OUTSIDE,
+    NextHop,
     Way,
     aged,
     delivered,
@@ -243,7 +244,8 @@ class _Walker:
         table = self.world.tables[zone.site][router.row.uuid]
         in_table = port.options.get("route_table", "")
         routes = table.lookup(packet.family, packet.src, packet.dst, port.name, in_table)
-        if not routes:
+        # A source route of length 0 has the priority of northd's own last flow, which drops: either may win.
+        if not routes or routes[0].priority == 0:
             yield end(zone, way, End.DROPPED, router.row, f"{router.name} has no route to {packet.target}")
         for route in routes:
             if not route.members:
@@ -263,12 +265,13 @@ class _Walker:
         for verdict in verdicts:
             rows = (member.row, verdict.rule.row) if verdict.rule else (member.row,)
             if verdict.word == "allow":
-                hop = way.packet.dst if member.nexthop is None else member.nexthop
+                number = way.packet.dst if member.nexthop is None else member.nexthop
+                hop = (way.packet.family, number)
                 yield from self.leave_router(zone, router, port, out, hop, rows, way)
             elif verdict.word == "reroute" and verdict.rule:
                 for word in verdict.rule.nexthops:
-                    hop = int(ip_address(word))
-                    towards = port_towards(router.ports, ip_address(word).version, hop)
+                    hop = (ip_address(word).version, int(ip_address(word)))
+                    towards = port_towards(router.ports, *hop)
                     if towards is not None:
                         yield from self.leave_router(zone, router, port, towards, hop, rows, way)
             else:
@@ -280,7 +283,7 @@ class _Walker:
         router: Router,
         came: RouterPort,
         out: RouterPort,
-        nexthop: int,
+        nexthop: NextHop,
         rows: tuple[RowRef, ...],
         way: Way,
     ) -> Iterator[Trace]:
@@ -310,24 +313,24 @@ class _Walker:
         for door in doors:
             yield from self.resolved(zone, router, out, door, nexthop, way)
 
-    def to_peer(self, zone: Zone, out: RouterPort, peer: RouterPort, nexthop: int, way: Way) -> Iterator[Trace]:
-        if peer.owns(way.packet.family, nexthop):
+    def to_peer(self, zone: Zone, out: RouterPort, peer: RouterPort, nexthop: NextHop, way: Way) -> Iterator[Trace]:
+        if peer.owns(*nexthop):
             yield from self.routed(zone, peer, peer.mac, way)
         else:
             yield end(zone, way, End.DROPPED, out.row, f"{peer.name} does not have the next hop's address")
 
     def resolved(
-        self, zone: Zone, router: Router, out: RouterPort, door: SwitchPort, nexthop: int, way: Way
+        self, zone: Zone, router: Router, out: RouterPort, door: SwitchPort, nexthop: NextHop, way: Way
     ) -> Iterator[Trace]:
         switch = zone.switches[door.switch]
-        macs = resolve(zone, switch, out, door, way.packet.family, nexthop)
+        macs = resolve(zone, switch, out, door, nexthop)
         for mac in macs:
             yield from self.switched(zone, switch, door, mac, way)
         if not macs:
             yield self.unresolved(zone, switch, out, door, nexthop, way)
 
     def unresolved(
-        self, zone: Zone, switch: Switch, out: RouterPort, door: SwitchPort, nexthop: int, way: Way
+        self, zone: Zone, switch: Switch, out: RouterPort, door: SwitchPort, nexthop: NextHop, way: Way
     ) -> Trace:
         """The router asks the segment who has the address; the rows do not know."""
         if not door.enabled:
@@ -337,7 +340,7 @@ class _Walker:
             verdict = filtered(zone, switch, way.packet, "to-lport", outport="")
         if verdict.word != "allow":
             return verdict_end(zone, way, verdict, switch)
-        if nexthop == way.packet.dst:
+        if nexthop == (way.packet.family, way.packet.dst):
             return segment(zone, switch, way, out)
         outside = next((p for p in switch.ports if p.enabled and (p.unknown or p.type in OUTSIDE)), None)
         if outside is None:

@@ -11,6 +11,9 @@ from isthmus.verify.routes import port_towards
 from isthmus.verify.rules import Verdict, balancer, translates_destination
 from isthmus.verify.zone import Router, RouterPort, Rule, Switch, SwitchPort, Zone
 
+NextHop = tuple[int, int]
+"""Family and address. A policy may send a packet of one family to a next hop of the other."""
+
 OUTSIDE = frozenset({"localnet", "l2gateway", "vtep", "external"})
 """Port types that lead out of OVN."""
 
@@ -159,19 +162,16 @@ def reroutes(router: Router, rule: Rule) -> bool:
     return len(families) == 1
 
 
-def resolve(
-    zone: Zone, switch: Switch, out: RouterPort, door: SwitchPort, family: int, nexthop: int
-) -> tuple[int, ...]:
+def resolve(zone: Zone, switch: Switch, out: RouterPort, door: SwitchPort, nexthop: NextHop) -> tuple[int, ...]:
     """MACs that northd presets for an address behind a router port; several where rows contradict each other."""
     found: list[int] = []
-    wanted = (family, nexthop)
-    near = out.member(family, nexthop) is not None
+    near = out.member(*nexthop) is not None
     for port in switch.ports:
         if not port.router_port:
             if near and port.enabled and port.type != "virtual":
-                found += [o.mac for o in port.owned if wanted in o.addresses]
+                found += [o.mac for o in port.owned if nexthop in o.addresses]
         elif door.enabled and port.router_port != out.name:
             peer = zone.router_ports.get(port.router_port)
-            if peer is not None and peer.owns(family, nexthop):
+            if peer is not None and peer.owns(*nexthop):
                 found.append(peer.mac)
     return tuple(dict.fromkeys(found))
