@@ -93,17 +93,24 @@ class Agent:
             self._wake.clear()
             try:
                 await self._reconcile()
-                self._said.clear()
+                self._all_well()
             except WorldError as error:
-                self._say(logging.WARNING, str(error))
+                self._complain(str(error))
                 loop.call_later(RETRY, self._wake.set)
             await asyncio.sleep(GATHER)
 
-    def _say(self, level: int, message: str) -> None:
+    def _all_well(self) -> None:
+        if not self._ovs.synced and self._ovs.failure is not None:
+            self._complain(str(self._ovs.failure))
+        elif self._said:
+            self._said.clear()
+            log.info("all is well again")
+
+    def _complain(self, message: str) -> None:
         """Log, but a failure that lasts only once."""
         if message not in self._said:
             self._said.add(message)
-            log.log(level, "%s", message)
+            log.warning("%s", message)
 
     # -- the pass -----------------------------------------------------------------------------------------
 
@@ -147,6 +154,8 @@ class Agent:
 
     async def _move(self, place: desired.Place) -> None:
         """Begin, or begin anew, because the host's own configuration changed."""
+        if any(remote.startswith("tcp:") for remote in place.southbound.remotes):
+            log.warning("the southbound database is reached by tcp: whoever is on the way reads and writes with us")
         self._stop_probing()
         if self._sb is not None:
             await self._sb.stop()
