@@ -10,19 +10,19 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from isthmus.api import parse
 from isthmus.api.structure import nearest
-from isthmus.backends.files.load import drafts_of, load
-from isthmus.backends.files.marks import Editor, Node, Written, documents
+from isthmus.backends.files.load import decode, load_drafts
+from isthmus.backends.files.marks import Editor, Node, Written, document
 from isthmus.backends.files.yamltext import Malformed
 from isthmus.errors import Conflict, IntentError, Problem, WorldError
-from isthmus.model.intent import Attachment, Configuration, Fabric, Interconnect, Origin, Site
+from isthmus.model.intent import Attachment, Configuration, Interconnect
 
 BOM = b"\xef\xbb\xbf"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -77,7 +77,7 @@ def disconnect(path: Path | str, name: str, site: str | None = None, subnet: str
     Raises IntentError where the documents are invalid, the subnet is in several attachments, or the text cannot be
     edited without changing something else. Writes nothing.
     """
-    configuration = load(path)
+    configuration, drafts = load_drafts(path)
     before = next((i for i in configuration.interconnects if i.name == name), None)
     if before is None:
         remedy = _meant(name, [i.name for i in configuration.interconnects])
@@ -87,7 +87,8 @@ def disconnect(path: Path | str, name: str, site: str | None = None, subnet: str
         return Edit(configuration, before, before, absent=True, remedy=attachment)
     after, changes = _without(before, attachment, subnet)
     edit = Edit(configuration, before, after, changes, file=Path(before.origin.file))
-    return _with_text(edit, attachment, subnet)
+    values = [d.value for d in drafts if d.origin.file == before.origin.file]
+    return _with_text(edit, values, attachment, subnet)
 
 
 def _meant(word: str, known: Sequence[str]) -> str:
@@ -152,21 +153,21 @@ def _without(
 # the text
 
 
-def _with_text(edit: Edit, attachment: Attachment | None, subnet: str | None) -> Edit:
+def _with_text(edit: Edit, values: list[object], attachment: Attachment | None, subnet: str | None) -> Edit:
     assert edit.file is not None and edit.before is not None
     old = edit.file.read_bytes()
     mark = BOM if old.startswith(BOM) else b""
     text = old.removeprefix(BOM).decode()
     editor = Editor(text, json=edit.file.suffix == ".json")
     try:
-        written = documents(text, editor.json)[edit.before.origin.document or 0]
+        written = document(text, editor.json, edit.before.origin.document or 0)
         done = _cut(editor, written, edit, attachment, subnet)
     except (yaml.YAMLError, IndexError):
         done = False
     if not done:
         raise _by_hand(edit)
     edit = replace(edit, old=old, new=mark + editor.result().encode())
-    _check(edit)
+    _check(edit, values)
     return edit
 
 
@@ -231,38 +232,37 @@ def _by_hand(edit: Edit) -> IntentError:
     )
 
 
-def _check(edit: Edit) -> None:
-    """Read the new text in place of the old one: the result must be exactly what was wanted."""
+def _check(edit: Edit, values: list[object]) -> None:
+    """Read the new text: the document must say what is wanted, and all others (`values`) what they said."""
     assert edit.file is not None and edit.new is not None and edit.before is not None
-    wanted, found = _objects(edit.old, edit.file), _objects(edit.new, edit.file)
-    target = wanted.pop(("Interconnect", edit.before.name))
-    if edit.after is not None and isinstance(target, Interconnect):
-        changed = replace(target, attachments=edit.after.attachments)
-        wanted["Interconnect", edit.before.name] = changed
-    if {k: _plain(v) for k, v in found.items()} != {k: _plain(v) for k, v in wanted.items()}:
+    index = edit.before.origin.document or 0
+    try:
+        found = list(decode(edit.new, edit.file.suffix)) if edit.new.strip() else []
+    except Malformed:
+        raise _by_hand(edit) from None
+    changed = [] if edit.after is None else found[index : index + 1]
+    good = found == [*values[:index], *changed, *values[index + 1 :]] and all(
+        _says(value, edit.before, edit.after) for value in changed
+    )
+    if not good:
         raise _by_hand(edit)
 
 
-def _objects(data: bytes, file: Path) -> dict[tuple[str, str], object]:
-    """Every object of a text by kind and name; what could not be read as it is written."""
-    try:
-        drafts = drafts_of(data, file) if data.strip() else []
-    except Malformed as bad:
-        return {("", bad.code): bad.message}
-    return {(d.kind, d.name or ""): d.result if d.valid else d.value for d in drafts}
+def _says(value: object, before: Interconnect, after: Interconnect | None) -> bool:
+    """Whether a document is the Interconnect `after`."""
+    draft = parse(value, before.origin, Path())
+    if after is None or not isinstance(draft.result, Interconnect) or draft.problems:
+        return False
+    wanted = replace(after, fabric=draft.result.fabric)
+    return _placeless(draft.result) == _placeless(wanted) and draft.result.fabric in ("", after.fabric)
 
 
-def _plain(content: object) -> object:
-    """Without places in the text."""
-    if not isinstance(content, (Fabric, Site, Interconnect)):
-        return content
-    bare = replace(content, origin=Origin())
-    if not isinstance(bare, Interconnect):
-        return bare
+def _placeless(interconnect: Interconnect) -> Interconnect:
+    """Without the places in the text."""
     attachments = tuple(
-        replace(a, field="", subnets=tuple(replace(s, field="") for s in a.subnets)) for a in bare.attachments
+        replace(a, field="", subnets=tuple(replace(s, field="") for s in a.subnets)) for a in interconnect.attachments
     )
-    return replace(bare, attachments=attachments)
+    return replace(interconnect, attachments=attachments)
 
 
 # the file
@@ -278,7 +278,9 @@ def _replace(file: Path, old: bytes, new: bytes) -> None:
     if file.suffix == ".json" and not new.strip():
         file.unlink()
     else:
-        handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(new)
@@ -287,9 +289,9 @@ def _replace(file: Path, old: bytes, new: bytes) -> None:
                     os.fchown(stream.fileno(), mode.st_uid, mode.st_gid)
                 stream.flush()
                 os.fsync(stream.fileno())
-            Path(temporary).rename(file)
+            temporary.rename(file)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     directory = os.open(file.parent, os.O_RDONLY)
     try:

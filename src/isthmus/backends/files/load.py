@@ -21,11 +21,16 @@ def load(path: Path | str) -> Configuration:
 
     Raises IntentError with everything that is wrong.
     """
-    listing = load_lenient(path)
+    return load_drafts(path)[0]
+
+
+def load_drafts(path: Path | str) -> tuple[Configuration, list[Draft]]:
+    """The same, and the documents as they are written."""
+    listing, drafts = _load(path)
     problems = [p for p in listing.problems if p.code not in DERIVED]
     if problems:
         raise IntentError(*problems)
-    return listing.configuration
+    return listing.configuration, drafts
 
 
 def load_lenient(path: Path | str) -> Listing:
@@ -34,22 +39,25 @@ def load_lenient(path: Path | str) -> Listing:
     A path that is missing, empty or does not parse is not `listed`; nor is one with a document that cannot be
     told to belong to an object (unknown kind, no name): an object that is not here may still be wanted.
     """
+    return _load(path)[0]
+
+
+def _load(path: Path | str) -> tuple[Listing, list[Draft]]:
     root = Path(path)
     problems: list[Problem] = []
     drafts: list[Draft] = []
     for file in _files(root, problems):
         drafts += _read(file, problems)
     if not drafts and not problems:
-        problems.append(
-            Problem("NoDocuments", "there is no document", str(path), remedy="write one, or name another path")
-        )
+        remedy = "write one, or name another path"
+        problems.append(Problem("NoDocuments", "there is no document", str(path), remedy=remedy))
     for draft in drafts:
         _check_tls(draft)
     listing = assemble(drafts)
-    if not problems:
-        return listing
-    every = sorted([*problems, *listing.problems], key=lambda p: (p.file, p.document or 0))
-    return listing._replace(problems=tuple(every), listed=False)
+    if problems:
+        every = sorted([*problems, *listing.problems], key=lambda p: (p.file, p.document or 0))
+        listing = listing._replace(problems=tuple(every), listed=False)
+    return listing, drafts
 
 
 def _files(root: Path, problems: list[Problem]) -> list[Path]:
@@ -72,17 +80,11 @@ def _files(root: Path, problems: list[Problem]) -> list[Path]:
     return files
 
 
-def drafts_of(data: bytes, file: Path) -> list[Draft]:
-    """The documents of a text that stands, or would stand, in `file`. Raises Malformed."""
-    base = file.parent.absolute()
-    return [parse(value, Origin(str(file), index), base) for index, value in enumerate(_decode(data, file.suffix))]
-
-
 def _read(file: Path, problems: list[Problem]) -> list[Draft]:
     drafts: list[Draft] = []
     base = file.parent.absolute()
     try:
-        for index, value in enumerate(_decode(_bytes(file), file.suffix)):
+        for index, value in enumerate(decode(_bytes(file), file.suffix)):
             drafts.append(parse(value, Origin(str(file), index), base))
     except OSError as error:
         problems.append(Problem("NoSuchFile", f"cannot be read: {error.strerror}", str(file), remedy="check its mode"))
@@ -99,7 +101,8 @@ def _bytes(file: Path) -> bytes:
     return data
 
 
-def _decode(data: bytes, suffix: str) -> Iterator[object]:
+def decode(data: bytes, suffix: str) -> Iterator[object]:
+    """The documents of a file's content. Raises Malformed."""
     if suffix == ".json":
         return decode_json(data)
     try:

@@ -57,22 +57,26 @@ class Written:
     end: int
 
 
-def documents(text: str, json: bool) -> list[Written]:
-    """The documents of a text that `decode_yaml` or `decode_json` could read, empty ones left out."""
+def document(text: str, json: bool, index: int) -> Written:
+    """One document of a text that `decode` could read; empty ones are not counted. Raises IndexError, YAMLError."""
+    over: Any = yaml.StreamEndEvent
     parser = _Parser(_SURROGATE.sub(_harmless, text) if json else text)
-    found: list[Written] = []
     try:
         _next(parser)
-        while type(start := _next(parser)) is not yaml.StreamEndEvent:
-            root = _node(parser, parser.get_event())
-            end = parser.get_event()
-            if root.start == root.end and root.kind == "scalar":
-                continue
-            begin = int(start.start_mark.index) if start.explicit else root.start
-            found.append(Written(begin, root, end.end_mark.index if end.explicit else root.end))
+        while type(start := _next(parser)) is not over:
+            first = _next(parser)
+            empty = type(first) is yaml.ScalarEvent and first.start_mark.index == first.end_mark.index
+            if index == 0 and not empty:
+                root = _node(parser, first)
+                end = _next(parser)
+                begin = int(start.start_mark.index) if start.explicit else root.start
+                return Written(begin, root, end.end_mark.index if end.explicit else root.end)
+            while type(_next(parser)) is not yaml.DocumentEndEvent:
+                pass
+            index -= 0 if empty else 1
     finally:
         parser.dispose()
-    return found
+    raise IndexError(index)
 
 
 def _next(parser: Any) -> Any:
