@@ -1,0 +1,72 @@
+"""Every way to break or to leak that we could think of is found by `reach` and the intent alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from isthmus.verify.compare import Difference, differences
+from isthmus.verify.expect import expect
+from isthmus.verify.reach import World
+from mutations import Cast, End, Mutation, mutate, mutations, nbctl
+from worlds import Made, Side, link, of, two_tenants
+
+
+def end(tenant: str, side: Side) -> End:
+    subnet, second = list(side.subnets)[:2]
+    return End(
+        site=side.site,
+        attachment=side.site,
+        vpc=side.vpc,
+        subnet=subnet,
+        prefix=side.subnets[subnet][0],
+        door=f"{side.vpc}-{subnet}",
+        second=second,
+        second_prefix=side.subnets[second][0],
+        unlisted=next(iter(side.unlisted)),
+        mine=lambda what: of(tenant, side.site, what),
+    )
+
+
+def cast(made: Made) -> Cast:
+    (one, two), (three, four) = (t.sides for t in made.tenants)
+    return Cast(
+        here=end("a", one),
+        there=end("a", two),
+        other_here=end("b", three),
+        other_there=end("b", four),
+        edge_link=link(0, 0, 1)[0],
+    )
+
+
+MADE = two_tenants()
+TABLE = mutations(cast(MADE))
+
+
+def judged(sites: object) -> tuple[Difference, ...]:
+    return differences(World(sites, derive_remotes=True), expect(MADE.configuration, MADE.listed, MADE.vpcs))
+
+
+def test_a_sound_world_has_no_differences() -> None:
+    assert judged(MADE.sites) == ()
+
+
+def test_the_table_is_large_enough_and_its_names_differ() -> None:
+    assert len(TABLE) >= 25
+    assert sum(m.foreign for m in TABLE) >= 10
+    assert sum(m.leaks for m in TABLE) >= 5
+    assert len({m.name for m in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize("mutation", TABLE, ids=lambda m: m.name)
+def test_the_mutation_is_found_with_pair_direction_and_row(mutation: Mutation) -> None:
+    found = judged(mutate(MADE.sites, mutation))
+    named = [d for d in found if (d.source.name, d.target.name) == mutation.pair]
+    assert named, [str(d) for d in found]
+    assert named[0].row.uuid
+    assert not mutation.table or named[0].row.table == mutation.table, str(named[0])
+    assert not mutation.leaks or any(not d.wanted for d in named), [str(d) for d in named]
+
+
+@pytest.mark.parametrize("mutation", TABLE, ids=lambda m: m.name)
+def test_the_mutation_can_be_said_as_ovn_nbctl_commands(mutation: Mutation) -> None:
+    assert nbctl(MADE.sites[mutation.site], mutation.operations)
