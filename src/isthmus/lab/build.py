@@ -20,7 +20,7 @@ from isthmus.lab.kinds import KINDS
 from isthmus.lab.layout import Layout, Paths, SiteLayout, mac
 from isthmus.lab.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab.processes import start
-from isthmus.lab.state import State, started
+from isthmus.lab.state import State, kill, started
 
 KEEPER = Path(__file__).with_name("keeper.py")
 Progress = Callable[[str], None]
@@ -39,13 +39,22 @@ class Builder:
 
     def build(self) -> None:
         """Everything. Raises WorldError, OSError, RpcError, TimeoutError."""
-        with ThreadPoolExecutor(8) as pool:
+        pool = ThreadPoolExecutor(8)
+        try:
             prepared = pool.submit(self.prepare)
             self.keep()
             self.underlay()
             prepared.result()
             self.progress("namespaces, keys")
             self.start_all(pool)
+        except BaseException:
+            # Work under way must not write to a directory that is about to go; without a keeper it ends at once.
+            pool.shutdown(wait=False, cancel_futures=True)
+            if self.state.alive():
+                kill(self.state.keeper)
+            raise
+        finally:
+            pool.shutdown()
         self.wait()
         self.state.ready = True
         self.state.save()

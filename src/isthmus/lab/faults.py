@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,6 +21,8 @@ class DaemonHandle:
     state: State
     key: str
     daemon: Daemon
+    after: Callable[[], None] | None = None
+    """What its machine does when it has started."""
 
     @property
     def running(self) -> bool:
@@ -31,8 +34,11 @@ class DaemonHandle:
 
     def start(self) -> None:
         """Start it; returns when it is ready. Nothing to do when it runs."""
-        if not self.running:
-            processes.start(self.state, self.daemon)
+        if self.running:
+            return
+        processes.start(self.state, self.daemon)
+        if self.after:
+            self.after()
 
     def stop(self) -> None:
         """Ask it to end and wait for that."""

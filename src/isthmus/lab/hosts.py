@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from shutil import copyfile
 from typing import Any
 
 from isthmus.lab import rpc
@@ -86,14 +86,14 @@ def agent(paths: Paths, layout: Layout, site: SiteLayout, host: Host) -> Daemon:
 def isthmus() -> str:
     """The command that belongs to the interpreter that runs us."""
     beside = Path(sys.executable).with_name("isthmus")
-    return str(beside) if beside.exists() else "isthmus"
+    return str(beside) if beside.exists() else shutil.which("isthmus") or "isthmus"
 
 
 def make_folders(paths: Paths, host: str, templates: Path) -> None:
     run = paths.run(host)
     for folder in ("ovn", "log", "pki", "openvswitch"):
         (run / folder).mkdir(parents=True)
-    copyfile(templates / "Open_vSwitch", run / "openvswitch" / "conf.db")
+    shutil.copyfile(templates / "Open_vSwitch", run / "openvswitch" / "conf.db")
 
 
 def chassis(host: Host) -> str:

@@ -10,6 +10,9 @@ write the id down) it ends. Then it listens at SOCKET: one JSON request and one 
 
     {"create": [{"name": N, "hostname": H | null, "run": DIR | null}]}
       -> {N: {"net": fd, "mnt": fd, "uts": fd}}     fd numbers of this process, usable as /proc/<keeper>/fd/<fd>
+
+With a hostname it is a host: own UTS and mount namespaces, DIR at /run, the lab's processes in /proc. A host without
+a DIR (the operator) sees the machine's files and processes.
 """
 
 from __future__ import annotations
@@ -49,6 +52,8 @@ class Keeper:
     def __init__(self) -> None:
         check(libc.unshare(NEWNS), "unshare")
         mount("none", "/", None, MS_REC | MS_PRIVATE)
+        self.outer = open_namespace("mnt")
+        check(libc.unshare(NEWNS), "unshare")
         mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         self.home = {"mnt": open_namespace("mnt"), "uts": open_namespace("uts"), "net": open_namespace("net")}
         self.held: dict[str, dict[str, int]] = {}
@@ -58,19 +63,21 @@ class Keeper:
             check(libc.setns(self.home[kind], flag), f"setns {kind}")
 
     def create(self, name: str, hostname: str | None, run: str | None) -> dict[str, int]:
-        """A network namespace; with `hostname` also UTS and mount namespaces, there `run` is mounted at /run."""
+        """The namespaces of one node."""
         if name in self.held:
             return self.held[name]
+        if not run:
+            check(libc.setns(self.outer, NEWNS), "setns mnt")
         check(libc.unshare(NEWNET | (NEWUTS | NEWNS if hostname else 0)), "unshare")
         try:
             if hostname:
                 socket.sethostname(hostname)
-                mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
             if run:
+                mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
                 mount(run, "/run", None, MS_BIND)
             held = {"net": open_namespace("net")}
-            for kind in ("mnt", "uts"):
-                held[kind] = open_namespace(kind) if hostname else self.home[kind]
+            for kind, shared in (("mnt", self.outer), ("uts", self.home["uts"])):
+                held[kind] = open_namespace(kind) if hostname else shared
             self.held[name] = held
             return held
         finally:

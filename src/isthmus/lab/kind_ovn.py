@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,24 @@ class OvnKind:
             lab.start(f"{host.name}/agent")
 
     def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
-        """Every chassis has registered and every endpoint's port is up."""
+        """Every chassis has registered and has flows for what was written; every endpoint's port is up."""
         chassis = {hosts.chassis(h) for h in site.site.hosts}
         ports = {m.name for m in site.machines if not m.external}
+        southbound = ovn.socket_path(lab.paths, site.name, "OVN_Southbound")
 
-        def ready(rows: dict[str, rpc.Rows]) -> bool:
+        def bound(rows: dict[str, rpc.Rows]) -> bool:
             up = {r["logical_port"] for r in rows["Port_Binding"].values() if r["up"] is True}
             return chassis <= {r["name"] for r in rows["Chassis"].values()} and ports <= up
 
-        rpc.wait_until(
-            ovn.socket_path(lab.paths, site.name, "OVN_Southbound"),
-            "OVN_Southbound",
-            {"Chassis": ["name"], "Port_Binding": ["logical_port", "up"]},
-            ready,
-            max(0.1, deadline - time.monotonic()),
-        )
+        def settled(rows: dict[str, rpc.Rows]) -> bool:
+            return all(r["nb_cfg"] >= 1 for r in rows["Chassis_Private"].values())
+
+        def watch(tables: dict[str, list[str]], ready: Callable[[dict[str, rpc.Rows]], bool]) -> None:
+            rpc.wait_until(southbound, "OVN_Southbound", tables, ready, max(0.1, deadline - time.monotonic()))
+
+        watch({"Chassis": ["name"], "Port_Binding": ["logical_port", "up"]}, bound)
+        # A port is up when its own host is ready for it; others may not know of it yet.
+        northbound = ovn.socket_path(lab.paths, site.name, "OVN_Northbound")
+        bump = {"op": "update", "table": "NB_Global", "where": [], "row": {"nb_cfg": 1}}
+        rpc.transact(northbound, "OVN_Northbound", bump)
+        watch({"Chassis_Private": ["nb_cfg"]}, settled)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
-from isthmus.lab import ovn, rpc
+from isthmus.lab import hosts, ovn, rpc
 from isthmus.lab import state as states
 from isthmus.lab.build import Builder, Progress
 from isthmus.lab.faults import DaemonHandle, Faults
@@ -26,7 +30,7 @@ from isthmus.lab.layout import (
     layout,
 )
 from isthmus.lab.plug import Plugs
-from isthmus.lab.processes import enter, environment
+from isthmus.lab.processes import enter, enter_light, environment
 from isthmus.lab.spec import LabFile
 from isthmus.lab.state import State
 
@@ -76,7 +80,8 @@ class Lab(Faults, Plugs):
             state.save()
             Builder(plan, state, progress).build()
         except BaseException:
-            states.remove(file.name)
+            with _uninterrupted():
+                states.remove(file.name)
             raise
         return cls(state)
 
@@ -126,21 +131,38 @@ class Lab(Faults, Plugs):
 
         Raises KeyError.
         """
-        return DaemonHandle(self.state, key, self.state.daemons[key])
+        node, _, short = key.partition("/")
+        after = partial(self._uplink, node) if short == "vswitchd" else None
+        return DaemonHandle(self.state, key, self.state.daemons[key], after)
+
+    def _uplink(self, node: str) -> None:
+        """A userspace bridge comes back without its address."""
+        hosts.uplink(self.state, self.paths, self.layout.nodes[node], self.state.datapath)
 
     # Running commands.
 
     def environment(self, where: str) -> dict[str, str]:
-        """What a command sees: the operator has ISTHMUS_CONFIG."""
-        return environment({"ISTHMUS_CONFIG": str(self.paths.config)} if where == "operator" else {})
+        """What a command sees: the mark of its lab; the operator also ISTHMUS_CONFIG."""
+        extra = {states.MARK: self.state.mark}
+        if where == "operator":
+            extra["ISTHMUS_CONFIG"] = str(self.paths.config)
+            # The operator's `isthmus` is the one that made the lab.
+            extra["PATH"] = f"{Path(hosts.isthmus()).parent}:{environment()['PATH']}"
+        return environment(extra)
 
     def command(self, where: str, argv: Sequence[str]) -> list[str]:
-        """The command line that runs `argv` in a host, a site's central node, an endpoint, or as the operator."""
+        """The command line that runs `argv` in a host, a site's central node, an endpoint, or as the operator.
+
+        To be used with `environment(where)`. For the operator and endpoints its process is the command's own; on
+        other nodes the command lives in the lab's PID namespace, and is killed when its parent ends.
+        """
         if where not in self.state.namespaces:
             raise WorldError(
                 Problem("NoSuchPlace", f"the lab has no {where!r}", remedy="`isthmus lab status` lists places")
             )
-        return enter(self.state, where, argv)
+        if where in self.layout.nodes and where != "operator":
+            return enter(self.state, where, ["setpriv", "--pdeathsig", "KILL", "--", *argv])
+        return enter_light(self.state, where, argv)
 
     def exec(
         self, where: str, argv: Sequence[str], *, input: str | None = None, timeout: float | None = None
@@ -185,6 +207,19 @@ class Lab(Faults, Plugs):
         known = self.databases()
         names = wanted or tuple(n for n in known if n.startswith("nb/") or n == "ic-nb")
         return {name: rpc.snapshot(*known[name]) for name in names}
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """An impatient second Ctrl-C does not stop the cleaning up of the first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True)

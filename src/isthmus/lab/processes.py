@@ -26,12 +26,24 @@ def enter(state: State, namespace: str, argv: Sequence[str]) -> list[str]:
     ]
 
 
+def enter_light(state: State, namespace: str, argv: Sequence[str]) -> list[str]:
+    """As `enter` for places that see the machine's own processes: the command line becomes `argv` itself.
+
+    So whoever started it can signal it. It is found by its environment when the lab goes down.
+    """
+    places = [
+        f"--{kind}={state.path(namespace, short)}" for kind, short in (("net", "net"), ("mount", "mnt"), ("uts", "uts"))
+    ]
+    return ["nsenter", *places, f"--wd={Path.cwd()}", "--", *argv]
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The caller's environment without what would lead OVN's tools to another deployment."""
+    extra = extra or {}
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OVN_", "OVS_"))}
     path = kept.get("PATH", "")
     kept["PATH"] = ":".join(dict.fromkeys([*path.split(":"), "/usr/sbin", "/usr/bin", "/sbin", "/bin"]))
-    return kept | dict(extra or {})
+    return kept | dict(extra)
 
 
 def run(
@@ -63,13 +75,23 @@ _BACKGROUND = 'pid=$1 log=$2; shift 2; (echo "$(exec sh -c "echo \\$PPID")" >"$p
 
 def start(state: State, daemon: Daemon) -> None:
     """Start a daemon and return when it is ready; one that stays in the foreground: when it is started."""
+    pidfile = Path(daemon.pidfile)
+    pidfile.unlink(missing_ok=True)
     if daemon.foreground:
-        run(
-            state,
-            daemon.namespace,
-            ["sh", "-c", _BACKGROUND, "sh", "/run/agent.pid", "/run/log/agent.log", *daemon.argv],
-        )
-        return
+        stem = pidfile.stem
+        wrapper = ["sh", "-c", _BACKGROUND, "sh", f"/run/{stem}.pid", f"/run/log/{stem}.log"]
+        run(state, daemon.namespace, [*wrapper, *daemon.argv])
+    else:
+        _detach(state, daemon)
+    deadline = time.monotonic() + 10
+    while not (pidfile.exists() and pidfile.stat().st_size):  # some write it after they went to the background
+        if time.monotonic() > deadline:
+            raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} wrote no {pidfile}"))
+        time.sleep(0.001)
+
+
+def _detach(state: State, daemon: Daemon) -> None:
+    """Run a daemon's command, which returns when it is in the background."""
     errors = Path(daemon.pidfile).with_suffix(".err")
     with errors.open("wb") as stderr:
         # Not a pipe: a daemon keeps what it inherits, and a pipe would never end.

@@ -11,12 +11,16 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import Problem, WorldError
+
+MARK = "ISTHMUS_LAB"
 
 
 def base() -> Path:
@@ -63,14 +67,24 @@ class State:
     """Number of the next of them."""
 
     @property
+    def mark(self) -> str:
+        """In the environment of commands that run in the lab but outside its PID namespace; never used again."""
+        return f"{self.name}:{self.keeper}:{self.keeper_started}"
+
+    @property
     def directory(self) -> Path:
         return base() / self.name
 
     def create(self) -> None:
         """Make the lab's directory: from then on the name is taken. Raises WorldError where it is already."""
-        base().mkdir(parents=True, exist_ok=True, mode=0o755)
         try:
-            self.directory.mkdir(mode=0o700)
+            while True:
+                base().mkdir(parents=True, exist_ok=True, mode=0o755)
+                try:
+                    self.directory.mkdir(mode=0o700)
+                    return
+                except FileNotFoundError:  # the last lab went down just now, and its parent directory with it
+                    continue
         except FileExistsError as error:
             raise WorldError(
                 Problem(
@@ -138,14 +152,32 @@ def remove(name: str, timeout: float = 10.0) -> bool:
         state = State.load(name)
     except WorldError:
         state = None  # its maker died before the first record: then nothing but the directory exists
-    if state is not None and state.alive():
-        _kill(state.keeper, timeout)
+    if state is not None and state.keeper:
+        if state.alive():
+            kill(state.keeper, timeout)
+        for pid in _marked(state.mark):
+            kill(pid, timeout)
     shutil.rmtree(directory)
+    with suppress(OSError):  # other labs are in it
+        base().rmdir()
     return True
 
 
-def _kill(pid: int, timeout: float) -> None:
-    """Kill the keeper, and by that everything in its PID namespace, and wait for the end."""
+def _marked(mark: str) -> Iterator[int]:
+    """Processes that carry the mark, but for this one."""
+    wanted = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                found = wanted in (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if found:
+                yield int(entry.name)
+
+
+def kill(pid: int, timeout: float = 10.0) -> None:
+    """Kill a process (the keeper: and by that everything in its PID namespace), and wait for the end."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:

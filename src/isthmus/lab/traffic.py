@@ -215,7 +215,7 @@ def matrix(
     targets = {name: (addresses or {}).get(name) or _address(machines[name], version) for _, name in wanted}
     run = randbits(32)
     ears, mouths = Ears(lab, names), Mouths(lab, protocol)
-    tally = _Tally(names, [machines[name].tenant for name in names], run)
+    tally = _Tally(names, [machines[name].tenant for name in names], run, protocol == "icmp")
     try:
         for name in targets:
             mouths.sink(name, version, port)
@@ -247,8 +247,8 @@ def _address(machine: Machine, version: int) -> packets.Address:
 class _Tally:
     """Counts while they grow."""
 
-    def __init__(self, names: list[str], tenants: list[str | None], run: int) -> None:
-        self._names, self._run = names, run
+    def __init__(self, names: list[str], tenants: list[str | None], run: int, echoes: bool) -> None:
+        self._names, self._run, self._echoes = names, run, echoes
         self._tenants = dict(zip(names, tenants, strict=True))
         self.sent: Counter[Pair] = Counter()
         self.received: Counter[Pair] = Counter()
@@ -276,9 +276,11 @@ class _Tally:
         return taken
 
     def complete(self, wanted: Iterable[Pair]) -> bool:
-        return sum(self.received.values()) >= sum(self.sent.values()) and all(
-            self.received[p] >= self.sent[p] for p in wanted
-        )
+        """Whether all that was sent has arrived, and was answered where it is."""
+        total = self.sent.total()
+        if self.received.total() < total or (self._echoes and self.replies.total() < total):
+            return False
+        return all(self.received[p] >= self.sent[p] for p in wanted)
 
     def result(self, wanted: Iterable[Pair]) -> Matrix:
         counts = {

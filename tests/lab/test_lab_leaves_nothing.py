@@ -1,0 +1,171 @@
+"""Whatever ends a lab, nothing of it is left; and labs do not see each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from isthmus.lab import spec, state, traffic
+from isthmus.lab.lab import Lab
+from isthmus.lab.pytest_plugin import LabFactory, unique_name
+
+pytestmark = pytest.mark.lab
+
+COMMAND = [sys.executable, "-m", "isthmus.cli.main", "lab"]
+
+
+def inodes(keeper: int) -> set[str]:
+    """The namespaces that a keeper holds, as `net:[4026532…]`."""
+    held = set()
+    for fd in Path(f"/proc/{keeper}/fd").iterdir():
+        target = str(fd.readlink())
+        if target.startswith(("net:", "mnt:", "uts:")):
+            held.add(target)
+    return held - {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("net", "mnt", "uts")}
+
+
+def users(namespaces: set[str]) -> list[str]:
+    """Processes that live in or hold one of the namespaces."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            links = [*(process / "ns").iterdir(), *(process / "fd").iterdir()]
+        except OSError:
+            continue
+        for link in links:
+            try:
+                if str(link.readlink()) in namespaces:
+                    found.append(f"{process.name} {link.name}")
+            except OSError:
+                continue
+    return found
+
+
+def links() -> list[str]:
+    return sorted(p.name for p in Path("/sys/class/net").iterdir())
+
+
+def processes_about(name: str) -> list[str]:
+    """Command lines that name the lab."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if name in line:
+                found.append(line)
+    return found
+
+
+def assert_nothing_left(name: str, namespaces: set[str], links_before: list[str]) -> None:
+    assert not (state.base() / name).exists()
+    assert name not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    assert processes_about(name) == []
+    assert users(namespaces) == []
+    assert links() == links_before
+
+
+def test_down_removes_processes_namespaces_links_mounts_and_files(lab_factory: LabFactory) -> None:
+    before = links()
+    lab = lab_factory("two-sites")
+    held = inodes(lab.state.keeper)
+    assert len(held) > 50 and users(held)
+    outside = lab.popen("operator", ["sleep", "1000"])
+    inside = lab.popen("cloud-1", ["sleep", "1000"])
+    lab.down()
+    assert outside.wait() == -signal.SIGKILL
+    inside.wait()
+    assert_nothing_left(lab.name, held, before)
+
+
+def until(condition: Callable[[], bool], within: float = 20.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+STAGES = {
+    "directory": ".",
+    "first record": "state.json",
+    "keeper": "keeper.sock",
+    "keys": "operator/config",
+    "first database": "nodes/fabric/run/ovn/ovn_ic_nb_db.pid",
+    "switches": "nodes/cloud-1/run/openvswitch/ovs-vswitchd.pid",
+    "northd": "nodes/cloud/run/ovn/ovn-northd.pid",
+    "controllers": "nodes/cluster-3/run/ovn/ovn-controller.pid",
+}
+
+
+def start(name: str, stage: str) -> subprocess.Popen[bytes]:
+    """`isthmus lab up` in its own process group, at the moment when a file of the stage appears."""
+    process = subprocess.Popen(
+        [*COMMAND, "up", "two-sites", "--name", name], start_new_session=True, stderr=-3, stdout=-3
+    )
+    until((state.base() / name / STAGES[stage]).exists)
+    return process
+
+
+def keeper_of(name: str) -> int:
+    return state.State.load(name).keeper if (state.base() / name / "state.json").exists() else 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_ctrl_c_while_it_is_built_leaves_nothing(stage: str) -> None:
+    before, name = links(), unique_name()
+    process = start(name, stage)
+    keeper = keeper_of(name)
+    held = inodes(keeper) if keeper else set()
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(20)
+    assert_nothing_left(name, held, before)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_kill_9_while_it_is_built_and_down_leave_nothing(stage: str) -> None:
+    before, name = links(), unique_name()
+    process = start(name, stage)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    keeper = keeper_of(name)
+    held = inodes(keeper) if keeper and state.started(keeper) else set()
+    assert subprocess.run([*COMMAND, "down", "--name", name], check=False).returncode == 0
+    assert_nothing_left(name, held, before)
+
+
+def test_kill_9_of_the_keeper_and_down_leave_nothing(lab_factory: LabFactory) -> None:
+    before = links()
+    lab = lab_factory("two-sites")
+    held = inodes(lab.state.keeper)
+    os.kill(lab.state.keeper, signal.SIGKILL)
+    lab.down()
+    assert_nothing_left(lab.name, held, before)
+
+
+def test_down_of_one_lab_does_not_touch_another(lab_factory: LabFactory) -> None:
+    first, second = lab_factory("two-sites"), lab_factory("two-sites")
+    pair = ("cloud-a-web-1", "cloud-a-db-2")
+    with traffic.Stream(second, *pair) as stream:
+        stream.wait()
+        first.down()
+        report = stream.report()
+    assert report.received == report.sent > 0
+    assert second.name in state.names() and first.name not in state.names()
+
+
+def test_a_name_is_taken_once(lab_factory: LabFactory) -> None:
+    lab = lab_factory("two-sites")
+    with pytest.raises(state.WorldError, match="there is a lab"):
+        Lab.up(spec.load("two-sites", name=lab.name))
+    assert lab.daemon("cloud/nb").running
