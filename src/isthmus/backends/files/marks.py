@@ -65,7 +65,8 @@ def document(text: str, json: bool, index: int) -> Written:
         _next(parser)
         while type(start := _next(parser)) is not over:
             first = _next(parser)
-            empty = type(first) is yaml.ScalarEvent and first.start_mark.index == first.end_mark.index
+            scalar = type(first) is yaml.ScalarEvent
+            empty = scalar and first.start_mark.index == first.end_mark.index
             if index == 0 and not empty:
                 root = _node(parser, first)
                 end = _next(parser)
