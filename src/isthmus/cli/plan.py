@@ -84,9 +84,8 @@ def _plain(value: object) -> Any:
 
 
 def _print(change: Change, out: Output) -> None:
-    out.line(
-        f"  {SIGNS[change.op]} {change.table} {change.key}{' (when ovn-ic has made the switch)' if change.deferred else ''}"
-    )
+    later = " (when ovn-ic has made the switch)" if change.deferred else ""
+    out.line(f"  {SIGNS[change.op]} {change.table} {change.key}{later}")
     for name, value in sorted(change.columns.items()):
         if name != "external_ids" and value not in (None, "") and (value or isinstance(value, int)):
             out.line(f"        {name}: {_text(value)}")

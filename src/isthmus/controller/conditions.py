@@ -14,6 +14,7 @@ from isthmus.compile.probes import request
 from isthmus.compile.view import Joined, Side
 from isthmus.controller.entry import Entry
 from isthmus.controller.world import World
+from isthmus.errors import Problem
 
 Status = Literal["True", "False", "Unknown"]
 
@@ -147,3 +148,11 @@ def _answers(joined: Joined, side: Side, site: OvnSite) -> Iterator[Mapping[str,
         addresses = [str(i.ip) for i in joined.link(side, joined.probe_host(side, chassis))]
         if said.get("generation") == json.loads(request(joined, side, addresses))["generation"]:
             yield said
+
+
+def reachability(kind: str, name: str, trouble: Problem | None) -> dict[str, Any]:
+    """A Fabric's or a Site's one condition, as the contract's JSON."""
+    verdict: Verdict = ("True", "Listed", "every database is read")
+    if trouble is not None:
+        verdict = ("False", trouble.code, trouble.message)
+    return {"kind": kind, "name": name, "conditions": [Condition("Ready", *verdict, 0).fields()]}

@@ -20,6 +20,12 @@ Wait = Literal["auto", "ready", "programmed", "none"]
 CONNECT = 5.0
 """Seconds for all databases to be listed before a silent one counts as out of reach."""
 
+PROBE_GRACE = 3.0
+"""Seconds after the last write in which a registered agent that says nothing yet is waited for."""
+
+SETTLE = 1.0
+"""Seconds that `status` gives a chassis that is behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -56,6 +62,7 @@ class Once:
         self.world = World(fabric, sites_of(configuration, fabric), writes=writes)
         self.planner = Planner(self.world, adopt=adopt)
         self.writer = Writer(self.planner)
+        self._wrote_at = -PROBE_GRACE
 
     async def __aenter__(self) -> Once:
         self.world.start()
@@ -102,18 +109,38 @@ class Once:
         while True:
             self.world.woken.clear()
             wrote = await self.writer.run()
+            if wrote:
+                self._wrote_at = asyncio.get_running_loop().time()
             self.planner.run(what.wanted, what.only)
             if not wrote:
                 missing = self._missing(wait)
                 if not missing:
                     break
                 said(missing)
-                if not await wait_for(self.world.woken, self.left):
+                # A grace that ends changes no row: look again by the clock too.
+                if not await wait_for(self.world.woken, min(self.left, PROBE_GRACE)) and self.left <= 0:
                     raise NotReady(
                         Problem("NotReady", f"after {self._timeout:g} s: {missing}", remedy="see `isthmus status`")
                     )
                 self.planner.run(what.wanted, what.only)
         return self.result()
+
+    def knows(self, interconnect: str) -> bool:
+        """Any database in reach holds rows of it."""
+        stores = [*self.world.readable().values(), self.world.fabric]
+        return any(interconnect in s.index.owned for s in stores)
+
+    async def look(self, what: Scope) -> Result:
+        """Conditions without writing; chassis that are just catching up get a moment to do so."""
+        patience = asyncio.get_running_loop().time() + SETTLE
+        while True:
+            self.world.woken.clear()
+            self.planner.run(what.wanted, what.only)
+            found = self.result()
+            behind = any(c.reason == "ChassisBehind" for cs in found.conditions.values() for c in cs)
+            left = patience - asyncio.get_running_loop().time()
+            if not behind or not await wait_for(self.world.woken, left):
+                return found
 
     def result(self) -> Result:
         found = Result(transactions=self.writer.transactions, problems=list(self.troubles_in_scope()))
@@ -152,9 +179,14 @@ class Once:
             return ""
         verdicts = {c.type: c for c in conditions(entry, self.world, self.writer.written_cfg)}
         awaited = verdicts["Programmed" if wait == "programmed" else "Ready"]
-        if wait == "auto" and verdicts["Reachable"].reason == "NoProbe":
+        if wait == "auto" and verdicts["Reachable"].reason == "NoProbe" and not self._expects_probe(entry):
             awaited = verdicts["Programmed"]
         return "" if awaited.status == "True" else f"{entry.name}: {awaited.reason}: {awaited.message}"
+
+    def _expects_probe(self, entry: Entry) -> bool:
+        """An agent that runs answers soon after its ports were written; one that died, never."""
+        probes = entry.joined is not None and any(s.probes for s in entry.joined.sides)
+        return probes and asyncio.get_running_loop().time() - self._wrote_at < PROBE_GRACE
 
 
 def sites_of(configuration: Configuration, fabric: Fabric) -> list[Site]:

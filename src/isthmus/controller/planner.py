@@ -38,6 +38,7 @@ class Planner:
         self.claims: dict[VpcKey, dict[str, frozenset[Prefix]]] = defaultdict(dict)
         self._claims_version: dict[VpcKey, int] = defaultdict(int)
         self.ledger = Ledger()
+        self._invalid: Mapping[str, tuple[Problem, ...]] = {}
         self._absent_since: dict[tuple[str, str], int] = {}
         self._adopt = adopt
         self.installation = self._fresh = secrets.token_hex(8)
@@ -45,15 +46,22 @@ class Planner:
 
     # -- one pass -------------------------------------------------------------------------------------------
 
-    def run(self, wanted: Mapping[str, Interconnect], only: frozenset[str] | None) -> None:
+    def run(
+        self,
+        wanted: Mapping[str, Interconnect],
+        only: frozenset[str] | None,
+        invalid: Mapping[str, tuple[Problem, ...]] | None = None,
+    ) -> None:
         """Bring every entry up to date.
 
-        wanted  by name; what is not here goes away
-        only    the names that may be touched, or None for everything of this owner
+        wanted   by name; what is not here goes away
+        only     the names that may be touched, or None for everything of this owner
+        invalid  what is wrong with the text of some of them: these must not gain reach
         """
+        self._invalid = invalid or {}
         troubles = self.world.troubles()
         self._choose_installation()
-        known = {n for s in self._stores() for n in s.index.owned if n != SITE}
+        known = {n for s in (*self._stores(), self.world.fabric) for n in s.index.owned if n != SITE}
         readable = self.world.readable()
         for name in known | set(wanted):
             self.ledger.read(name, readable)
@@ -127,11 +135,14 @@ class Planner:
                 self._withdraw_claims(entry.name)
                 entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
             return
-        sites = [self.world.sites[a.site] for a in intent.attachments]
-        defines = any(s.cidrs for a in intent.attachments for s in a.subnets)
+        attachments = [a for a in intent.attachments if a.site in self.world.sites]
+        sites = [self.world.sites[a.site] for a in attachments]
+        defines = any(s.cidrs for a in attachments for s in a.subnets)
+        invalid = self._invalid.get(entry.name, ())
         seen = (
             intent,
-            tuple(site.vpcs(a.vpc) for a, site in zip(intent.attachments, sites, strict=True)),
+            invalid,
+            tuple(site.vpcs(a.vpc) for a, site in zip(attachments, sites, strict=True)),
             tuple(site.chassis_version for site in sites),
             tuple(site.nb_global.get("name") for site in sites),
             tuple(site.index.total for site in sites) if defines else (),
@@ -141,8 +152,8 @@ class Planner:
         entry.intent, entry.resolved_from = intent, seen
         recorded = self.ledger.edges(entry.name)
         sides: list[Side] = []
-        problems: list[Problem] = []
-        for attachment, site in zip(intent.attachments, sites, strict=True):
+        problems = list(invalid)
+        for attachment, site in zip(attachments, sites, strict=True):
             old = recorded.get(attachment.name)
             found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old.gateways if old else ())
             problems += [*found.problems, *self._site_problems(intent, attachment, site)]

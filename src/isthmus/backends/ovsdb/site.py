@@ -226,6 +226,7 @@ class OvnSite(Store):
 
 
 def _agent(record: Record | None) -> bool:
+    """An agent has registered on this chassis and did not say that it stopped for good."""
     ids = record.get("external_ids") if record else None
     return isinstance(ids, Mapping) and AGENT in ids
 
@@ -288,6 +289,16 @@ class FabricStore(Store):
             "op": "mutate", "table": "IC_NB_Global", "where": [],
             "mutations": [["external_ids", "insert", pair]],
         }  # fmt: skip
+
+    async def hold(self, holder: str) -> None:
+        """Leave word of who serves, beside our claim; "" takes it away. Writes only a change."""
+        if self.holder == holder:
+            return
+        key = f"isthmus:holder:{self.fabric.owner}"
+        mutations: list[Any] = [["external_ids", "delete", ["set", [key]]]]
+        if holder:
+            mutations.append(["external_ids", "insert", ["map", [[key, holder]]]])
+        await self.client.transact([{"op": "mutate", "table": "IC_NB_Global", "where": [], "mutations": mutations}])
 
     async def stop(self) -> None:
         await asyncio.gather(self.client.stop(), self.sb.stop())

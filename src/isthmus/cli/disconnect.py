@@ -1,0 +1,62 @@
+"""`isthmus disconnect`: take something out of the documents, then apply that object alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING
+
+from isthmus.cli.apply import Progress, report, waiting
+from isthmus.cli.common import config_path
+from isthmus.cli.output import Output
+from isthmus.errors import IntentError, Problem
+
+if TYPE_CHECKING:
+    from isthmus.backends.files.edit import Edit
+    from isthmus.controller.once import Result
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the Interconnect")
+    parser.add_argument("--site", metavar="S", help="only this attachment")
+    parser.add_argument("--subnet", metavar="N", help="only this subnet")
+    waiting(parser)
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.backends.files.edit import disconnect  # noqa: PLC0415
+
+    edit = disconnect(config_path(args), args.name, args.site, args.subnet)
+    code = report(asyncio.run(_cut(edit, args, out)), out)
+    out.result({"changes": list(edit.changes)})
+    return code
+
+
+async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result]:
+    """Locks first, then the file, then the databases: whoever waits for a lock has changed nothing."""
+    from isthmus.controller.once import Once, scope  # noqa: PLC0415
+
+    results: list[Result] = []
+    known = edit.before is not None
+    written = False
+    for fabric in edit.configuration.fabrics:
+        if edit.before is not None and edit.before.fabric != fabric.name:
+            continue
+        async with Once(edit.configuration, fabric, writes=True, timeout=args.timeout) as once:
+            await once.lock()
+            known = known or once.knows(args.name)
+            if edit.absent and not known:
+                continue
+            if not written:
+                edit.write()
+                written = True
+            for change in edit.changes:
+                out.line(change)
+            what = scope(edit.edited, fabric, prune=False, only=[args.name])
+            results.append(await once.apply(what, args.wait, Progress(out).say))
+    if edit.absent and not known:
+        problem = Problem(
+            "UnknownInterconnect", f"nothing is named {args.name!r}", remedy=edit.remedy or "see isthmus status"
+        )
+        raise IntentError(problem)
+    return results

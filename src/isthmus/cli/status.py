@@ -1,0 +1,54 @@
+"""`isthmus status`: conditions of every object, read from the databases."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from isthmus.cli.common import config_path
+from isthmus.cli.output import Output
+from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
+
+if TYPE_CHECKING:
+    from isthmus.model.intent import Configuration
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.backends.files import load_lenient  # noqa: PLC0415
+
+    listing = load_lenient(config_path(args))
+    if not listing.configuration.fabrics:
+        raise IntentError(*listing.problems)
+    objects, problems = asyncio.run(status(listing.configuration, args.timeout))
+    out.result({"objects": objects})
+    for each in objects:
+        out.line(f"{each['kind']} {each['name']}")
+        for condition in each["conditions"]:
+            text = f"{condition['reason']}: {condition['message']}"
+            out.line(f"  {condition['type']:<11} {condition['status']:<8} {text}")
+    out.problems([*listing.problems, *problems])
+    return EXIT_WORLD if problems or listing.problems else EXIT_OK
+
+
+async def status(configuration: Configuration, timeout: float) -> tuple[list[dict[str, Any]], list[Problem]]:
+    """Objects of the contract, and what is out of reach."""
+    from isthmus.controller.conditions import reachability  # noqa: PLC0415
+    from isthmus.controller.once import Once, scope  # noqa: PLC0415
+
+    objects: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for fabric in configuration.fabrics:
+        async with Once(configuration, fabric, writes=False, timeout=timeout) as once:
+            found = await once.look(scope(configuration, fabric, prune=True))
+            problems += found.problems
+            objects.append(reachability("Fabric", fabric.name, once.troubles.get("")))
+            objects += [reachability("Site", name, once.troubles.get(name)) for name in sorted(once.world.sites)]
+            for name, conditions in sorted(found.conditions.items()):
+                fields = [c.fields() for c in conditions]
+                objects.append({"kind": "Interconnect", "name": name, "conditions": fields})
+    return objects, list(dict.fromkeys(problems))

@@ -1,0 +1,216 @@
+"""`serve`: the same pass for ever. Files and databases wake it; nothing tells it what they said."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isthmus.api import Listing
+from isthmus.backends.files import load_lenient
+from isthmus.controller.conditions import Condition, conditions
+from isthmus.controller.once import sites_of
+from isthmus.controller.planner import Planner
+from isthmus.controller.world import World, wait_for
+from isthmus.controller.write import Writer
+from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
+from isthmus.model.intent import Configuration, Fabric, Interconnect
+
+log = logging.getLogger(__name__)
+
+TICK = 0.2
+"""Seconds between looks at the files; databases wake the loop at once."""
+
+PAUSE = 0.5
+"""Seconds after a pass that failed, so that a database that refuses is not asked without end."""
+
+
+@dataclass
+class Report:
+    """What metrics and health read: replaced whole after every pass."""
+
+    at: float = 0.0
+    passes: int = 0
+    seconds: float = 0.0
+    transactions: int = 0
+    active: bool = False
+    listed: bool = False
+    problems: tuple[Problem, ...] = ()
+    conditions: dict[str, list[Condition]] = field(default_factory=dict)
+    troubles: dict[str, Problem] = field(default_factory=dict)
+
+
+class Serve:
+    """Keeps the databases as the documents under `path` say, always with prune, per object."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: object = None
+        self._listing: Listing | None = None
+        self._loops: dict[str, _Loop] = {}
+        self._objects: tuple[object, ...] = ()
+        self.report = Report()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._step()
+                except Exception:  # the loop outlives whatever one pass met
+                    log.exception("a pass failed")
+                    await asyncio.sleep(PAUSE)
+        finally:
+            await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+
+    async def _step(self) -> None:
+        self._read()
+        await self._rebuild()
+        started = time.monotonic()
+        wrote = [await loop.step() for loop in self._loops.values()]
+        self._publish(time.monotonic() - started)
+        if not any(wrote):
+            await self._sleep()
+
+    def _read(self) -> None:
+        """Read the documents again when a name, a size or a time of them has changed."""
+        seen = signature(self._path)
+        if seen != self._seen:
+            self._seen = seen
+            listing = load_lenient(self._path)
+            if self._listing is not None and not listing.listed:
+                # Half a configuration must not take what the last whole one wanted.
+                kept = self._listing.configuration
+                old = {i.name: i for i in kept.interconnects} | {i.name: i for i in listing.configuration.interconnects}
+                fabrics = listing.configuration.fabrics or kept.fabrics
+                sites = {s.name: s for s in kept.sites} | {s.name: s for s in listing.configuration.sites}
+                whole = Configuration(fabrics, tuple(sites.values()), tuple(old.values()))
+                listing = listing._replace(configuration=whole)
+            self._listing = listing
+            for problem in listing.problems:
+                log.warning("%s", problem)
+
+    async def _rebuild(self) -> None:
+        """A changed Fabric or Site means new connections; Interconnects come and go without."""
+        assert self._listing is not None
+        configuration = self._listing.configuration
+        objects = (*configuration.fabrics, *configuration.sites)
+        if objects != self._objects:
+            await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+            self._loops = {f.name: _Loop(configuration, f) for f in configuration.fabrics}
+            self._objects = objects
+        for loop in self._loops.values():
+            loop.want(self._listing)
+
+    async def _sleep(self) -> None:
+        waiting = [asyncio.create_task(wait_for(loop.world.woken, TICK)) for loop in self._loops.values()]
+        if not waiting:
+            await asyncio.sleep(TICK)
+            return
+        _, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+
+    def _publish(self, seconds: float) -> None:
+        assert self._listing is not None
+        loops = self._loops.values()
+        self.report = Report(
+            at=time.monotonic(),
+            passes=self.report.passes + 1,
+            seconds=seconds,
+            transactions=sum(loop.writer.transactions for loop in loops),
+            active=any(loop.active for loop in loops),
+            listed=self._listing.listed,
+            problems=self._listing.problems,
+            conditions={name: found for loop in loops for name, found in loop.conditions().items()},
+            troubles={name: problem for loop in loops for name, problem in loop.world.troubles().items()},
+        )
+
+
+class _Loop:
+    """One Fabric's world under `serve`."""
+
+    def __init__(self, configuration: Configuration, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.world = World(fabric, sites_of(configuration, fabric), writes=True)
+        self.planner = Planner(self.world)
+        self.writer = Writer(self.planner)
+        self.active = False
+        self._wanted: dict[str, Interconnect] = {}
+        self._invalid: dict[str, tuple[Problem, ...]] = {}
+        self._frozen: frozenset[str] = frozenset()
+        self._prune = False
+        self._conditions: tuple[object, dict[str, list[Condition]]] = (None, {})
+        self.world.start()
+
+    async def stop(self) -> None:
+        if self.active and self.world.fabric.client.synced:
+            try:
+                await self.world.fabric.hold("")
+            except (Conflict, Unreachable, WorldError) as error:
+                log.info("%s", error)
+        await self.world.stop()
+
+    def want(self, listing: Listing) -> None:
+        """Take over what the documents say now; a refused text may only take reach away."""
+        mine = [i for i in listing.configuration.interconnects if i.fabric == self.fabric.name]
+        self._wanted = {i.name: i for i in mine}
+        self._invalid = {}
+        frozen = set()
+        for refused in listing.refused:
+            if refused.attachments is None:
+                frozen.add(refused.name)
+                self._wanted.pop(refused.name, None)
+            else:
+                self._wanted[refused.name] = Interconnect(refused.name, self.fabric.name, refused.attachments)
+                self._invalid[refused.name] = refused.problems
+        self._frozen = frozenset(frozen)
+        self._prune = listing.listed
+
+    async def step(self) -> bool:
+        """One pass; True when something was written."""
+        self.world.woken.clear()
+        self.planner.run(self._wanted, self._scope(), self._invalid)
+        self.active = not self.world.without_lock() and not self.world.fabric.trouble
+        if not self.active or self.planner.foreign_claim:
+            return False
+        try:
+            if self.planner.entries and self.world.fabric.claim:
+                await self.world.fabric.hold(f"`isthmus serve` on {socket.gethostname()}, process {os.getpid()}")
+            wrote = await self.writer.run()
+        except IsthmusError as error:
+            log.warning("%s", error)
+            return False
+        if not wrote and any(e.failed for e in self.planner.entries.values()):
+            await asyncio.sleep(PAUSE)
+        if wrote:
+            log.info("wrote; %d transactions in all", self.writer.transactions)
+        return wrote
+
+    def _scope(self) -> frozenset[str] | None:
+        """Everything of the owner; but what cannot be told to be unwanted is left alone."""
+        if self._prune and not self._frozen:
+            return None
+        known = {n for s in self.world.readable().values() for n in s.index.owned} | set(self._wanted)
+        return frozenset(known - self._frozen if self._prune else self._wanted)
+
+    def conditions(self) -> dict[str, list[Condition]]:
+        return {
+            e.name: conditions(e, self.world, self.writer.written_cfg)
+            for e in self.planner.entries.values()
+            if e.intent is not None
+        }
+
+
+def signature(path: Path) -> object:
+    """Changes whenever a file does; None where the path is missing."""
+    try:
+        files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]
+        return tuple((str(f), (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino) for f in files)
+    except OSError:
+        return None
