@@ -80,7 +80,7 @@ def test_down_removes_processes_namespaces_links_mounts_and_files(lab_factory: L
     before = links()
     lab = lab_factory("two-sites")
     held = inodes(lab.state.keeper)
-    assert len(held) > 50 and users(held)
+    assert len(held) > 40 and users(held)
     outside = lab.popen("operator", ["sleep", "1000"])
     inside = lab.popen("cloud-1", ["sleep", "1000"])
     lab.down()

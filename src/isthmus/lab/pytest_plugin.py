@@ -32,7 +32,7 @@ class LabFactory(Protocol):
 
 def unique_name() -> str:
     """A name that no other run on this machine uses."""
-    return f"t{os.getpid()}-{next(_numbers)}"
+    return f"t{os.getpid()}-{next(_numbers)}x"  # the last letter: no name begins another
 
 
 def _make(file: str | Path | dict[str, Any], *, tenants: int | None = None, name: str | None = None) -> Lab:
