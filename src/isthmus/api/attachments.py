@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from itertools import combinations
@@ -121,7 +122,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 def _except(names: Sequence[str], every: bool, at: str) -> Iterator[Problem]:
     if not every:
         yield Problem("InvalidExcept", 'except goes with subnets: ["*"] only', field=at, remedy="remove it")
-    for name in sorted({n for n in names if names.count(n) > 1}):
+    for name in sorted(name for name, count in Counter(names).items() if count > 1):
         yield Problem("Duplicate", f"{name!r} is listed twice", field=at, remedy="remove one")
 
 
@@ -220,20 +221,27 @@ def vpc_key(attachment: Attachment) -> tuple[str, str | None, str | None, str | 
 
 def _shared(one: Attachment, other: Attachment) -> Iterator[Problem]:
     both = f"attachments {one.name!r} and {other.name!r}"
-    mine = {(s.name, s.id) for s in one.subnets}
+    mine, excluded = {(s.name, s.id) for s in one.subnets}, frozenset(one.exclude)
     for subnet in other.subnets:
-        if (subnet.name, subnet.id) in mine or (one.every and subnet.name not in one.exclude):
+        if (subnet.name, subnet.id) in mine or (one.every and subnet.name not in excluded):
             said = f"subnet {str(subnet)!r} of VPC {one.vpc} is in {both}"
             yield Problem("Duplicate", said, field=subnet.field, remedy="list it in one of them")
-    if other.every and (one.every or any(s.name not in other.exclude for s in one.subnets)):
+    excluded = frozenset(other.exclude)
+    if other.every and (one.every or any(s.name not in excluded for s in one.subnets)):
         said = f'"*" of VPC {one.vpc} contains subnets that are in {both}'
         yield Problem("Duplicate", said, field=f"{other.field}.subnets", remedy="list each subnet in one of them")
 
 
 def _overlaps(subnets: Sequence[SubnetRef]) -> Iterator[Problem]:
-    for one, other in combinations(subnets, 2):
-        for a in one.cidrs:
-            for b in other.cidrs:
-                if a.overlaps(b):
-                    said = f"subnets {str(one)!r} and {str(other)!r} overlap: {a} and {b}"
-                    yield Problem("Overlap", said, field=f"{other.field}.cidr", remedy="renumber one of them")
+    """Two defined subnets that share addresses. In order of address, a prefix can only overlap the last wide one."""
+    every = sorted(
+        ((cidr, subnet) for subnet in subnets for cidr in subnet.cidrs),
+        key=lambda pair: (pair[0].version, int(pair[0].network_address), pair[0].prefixlen),
+    )
+    wide: tuple[Prefix, SubnetRef] | None = None
+    for cidr, subnet in every:
+        if wide is not None and wide[0].version == cidr.version and wide[0].overlaps(cidr):
+            said = f"subnets {str(wide[1])!r} and {str(subnet)!r} overlap: {wide[0]} and {cidr}"
+            yield Problem("Overlap", said, field=f"{subnet.field}.cidr", remedy="renumber one of them")
+        else:
+            wide = (cidr, subnet)

@@ -58,7 +58,9 @@ def _brief(value: object) -> str:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """The known word that `word` is probably a slip of, or ""."""
+    """The known word that `word` is probably a slip of, or ""; not looked for among very many."""
+    if len(known) > 1000:
+        return ""
     from difflib import get_close_matches  # noqa: PLC0415
 
     lower = {k.lower(): k for k in known}
