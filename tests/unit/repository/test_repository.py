@@ -81,3 +81,78 @@ def test_a_skipped_test_fails_the_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1, done.stdout
     assert "1 tests did not run" in done.stdout
+
+
+MARK = "# made by isthmus ./run setup; removed by it"
+
+
+def setup(tmp_path: Path, *, apt: int = 0, words: tuple[str, ...] = ()) -> tuple[subprocess.CompletedProcess[str], str]:
+    """`./run setup` in a copy, on a machine that lacks everything; it stops where it would make .venv.
+
+    Returns what it said, and what the policy file held while packages were installed.
+    """
+    programs = {
+        "dpkg-query": "exit 1",
+        "apt-get": f'case "$*" in *install*) cat "$POLICY" >"$SEEN"; exit {apt};; esac',
+        "sudo": '"$@"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, body in programs.items():
+        path = tmp_path / "bin" / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+    (tmp_path / "run").write_bytes((ROOT / "run").read_bytes())
+    (tmp_path / "run").chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "POLICY": str(tmp_path / "policy-rc.d"),
+        "SEEN": str(tmp_path / "seen"),
+        "PYTHON": "/bin/false",
+    }
+    done = subprocess.run(
+        [tmp_path / "run", "setup", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    seen = tmp_path / "seen"
+    return done, seen.read_text() if seen.exists() else ""
+
+
+@pytest.mark.parametrize("apt", [0, 1])
+def test_no_service_is_started_while_packages_are_installed(tmp_path: Path, apt: int) -> None:
+    done, seen = setup(tmp_path, apt=apt)
+    assert seen == f"#!/bin/sh\n{MARK}\nexit 101\n"
+    assert not (tmp_path / "policy-rc.d").exists()
+    assert "ovn-central" in done.stderr
+    assert ("apt-get could not" if apt else "older than 3.11") in done.stderr
+
+
+def test_a_policy_that_is_there_stays(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 0\n")
+    assert setup(tmp_path)[1] == policy.read_text() == "#!/bin/sh\nexit 0\n"
+
+
+def test_a_policy_that_a_killed_setup_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "policy-rc.d").write_text(f"#!/bin/sh\n{MARK}\nexit 101\n")
+    setup(tmp_path)
+    assert not (tmp_path / "policy-rc.d").exists()
+
+
+def long_functions(tree: ast.AST) -> list[str]:
+    return [
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and (node.end_lineno or node.lineno) - node.lineno >= 60
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src").rglob("*.py")), ids=lambda p: p.name)
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 500
+    assert long_functions(ast.parse(text)) == []
