@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     up.add_argument("file", metavar="FILE|NAME", help=f"a lab file, or a built-in lab: {BUILT_IN}")
     up.add_argument("--name", help="default: the name in the file")
     up.add_argument("--tenants", type=int, metavar="N", help="how many; default: what the file says")
+    up.add_argument("--agents", action="store_true", default=None, help="run `isthmus agent` on every gateway")
     verb("down", "remove a lab and everything that belongs to it")
     verb("status", "what is in a lab, and whether it runs")
     execute = verb("exec", "run a command in a host, a site's central node, an endpoint, or as the operator")
@@ -67,7 +68,7 @@ def _up(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
     begin = time.monotonic()
-    file = spec.load(args.file, name=args.name, tenants=args.tenants)
+    file = spec.load(args.file, name=args.name, tenants=args.tenants, agents=args.agents)
     doctor.require()
 
     def progress(text: str) -> None:

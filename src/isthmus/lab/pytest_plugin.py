@@ -26,7 +26,12 @@ _numbers = count(1)
 
 class LabFactory(Protocol):
     def __call__(
-        self, file: str | Path | dict[str, Any], *, tenants: int | None = None, name: str | None = None
+        self,
+        file: str | Path | dict[str, Any],
+        *,
+        tenants: int | None = None,
+        name: str | None = None,
+        agents: bool | None = None,
     ) -> Lab: ...
 
 
@@ -35,11 +40,17 @@ def unique_name() -> str:
     return f"t{os.getpid()}-{next(_numbers)}x"  # the last letter: no name begins another
 
 
-def _make(file: str | Path | dict[str, Any], *, tenants: int | None = None, name: str | None = None) -> Lab:
+def _make(
+    file: str | Path | dict[str, Any],
+    *,
+    tenants: int | None = None,
+    name: str | None = None,
+    agents: bool | None = None,
+) -> Lab:
     name = name or unique_name()
     if isinstance(file, dict):
-        return Lab.up(spec.parse(file, name=name, tenants=tenants))
-    return Lab.up(spec.load(str(file), name=name, tenants=tenants))
+        return Lab.up(spec.parse(file, name=name, tenants=tenants, agents=agents))
+    return Lab.up(spec.load(str(file), name=name, tenants=tenants, agents=agents))
 
 
 @pytest.fixture
@@ -47,8 +58,14 @@ def lab_factory() -> Iterator[LabFactory]:
     """Makes labs from a built-in's name, a path or a mapping; all are gone after the test."""
     made: list[Lab] = []
 
-    def make(file: str | Path | dict[str, Any], *, tenants: int | None = None, name: str | None = None) -> Lab:
-        lab = _make(file, tenants=tenants, name=name)
+    def make(
+        file: str | Path | dict[str, Any],
+        *,
+        tenants: int | None = None,
+        name: str | None = None,
+        agents: bool | None = None,
+    ) -> Lab:
+        lab = _make(file, tenants=tenants, name=name, agents=agents)
         made.append(lab)
         return lab
 

@@ -166,8 +166,13 @@ def find(name_or_path: str) -> Path:
     )
 
 
-def load(name_or_path: str, *, name: str | None = None, tenants: int | None = None) -> LabFile:
-    """Read and check a lab file; `name` and `tenants` override what it says. Raises IntentError with all problems."""
+def load(
+    name_or_path: str, *, name: str | None = None, tenants: int | None = None, agents: bool | None = None
+) -> LabFile:
+    """Read and check a lab file; `name`, `tenants` and `agents` (of all sites) override what it says.
+
+    Raises IntentError with all problems.
+    """
     path = find(name_or_path)
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -177,10 +182,17 @@ def load(name_or_path: str, *, name: str | None = None, tenants: int | None = No
         raise IntentError(
             Problem("NotALabFile", "not a mapping", file=str(path), remedy="see docs/lab.md for an example")
         )
-    return parse(document, str(path), name=name, tenants=tenants)
+    return parse(document, str(path), name=name, tenants=tenants, agents=agents)
 
 
-def parse(document: dict[str, Any], file: str = "", *, name: str | None = None, tenants: int | None = None) -> LabFile:
+def parse(
+    document: dict[str, Any],
+    file: str = "",
+    *,
+    name: str | None = None,
+    tenants: int | None = None,
+    agents: bool | None = None,
+) -> LabFile:
     """A lab file that is valid by itself. Raises IntentError with all problems."""
     document = dict(document)
     if name is not None:
@@ -202,6 +214,9 @@ def parse(document: dict[str, Any], file: str = "", *, name: str | None = None, 
         ) from error
     if problems := list(_cross_references(lab, file)):
         raise IntentError.of(problems)
+    if agents is not None:
+        sites = tuple(s.model_copy(update={"agents": agents}) for s in lab.sites)
+        lab = lab.model_copy(update={"sites": sites})
     return lab
 
 
