@@ -301,12 +301,15 @@ class Planner:
         if self.foreign_claim:
             return found
         for name, site in self.world.readable().items():
-            probing = {
-                c for e in self.entries.values() if e.joined for s in e.joined.sides if s.site == name for c in s.probes
-            }
-            probing |= {
-                c for other in site.index.owned if other not in self.entries for _, c in records.tags(other, site)
-            }
+            probing = set()
+            for entry in self.entries.values():
+                probing |= (
+                    {c for s in entry.joined.sides if s.site == name for c in s.probes} if entry.joined else set()
+                )
+            # Of what this pass did not compile (blocked, or not in its scope) the probes that stand still count.
+            for other in site.index.owned:
+                if other not in self.entries or self.entries[other].joined is None:
+                    probing |= {chassis for _, chassis in records.tags(other, site)}
             desired = list(trunk_rows(self.owner_name, name, probing)) if probing else []
             if changes := site.diff(SITE, desired, self.owner):
                 found[nb(name)] = changes

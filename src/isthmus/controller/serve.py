@@ -14,7 +14,7 @@ from pathlib import Path
 from isthmus.api import Listing
 from isthmus.backends.files import load_lenient
 from isthmus.controller.conditions import Condition, conditions
-from isthmus.controller.once import sites_of
+from isthmus.controller.once import CONNECT, sites_of
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
@@ -145,7 +145,7 @@ class _Loop:
         self._invalid: dict[str, tuple[Problem, ...]] = {}
         self._frozen: frozenset[str] = frozenset()
         self._prune = False
-        self._conditions: tuple[object, dict[str, list[Condition]]] = (None, {})
+        self._settled = False
         self.world.start()
 
     async def stop(self) -> None:
@@ -173,7 +173,10 @@ class _Loop:
         self._prune = listing.listed
 
     async def step(self) -> bool:
-        """One pass; True when something was written."""
+        """One pass; True when something was written. The first one waits until every database was listed, or failed."""
+        if not self._settled:
+            await self.world.settle(CONNECT)
+            self._settled = True
         self.world.woken.clear()
         self.planner.run(self._wanted, self._scope(), self._invalid)
         self.active = not self.world.without_lock() and not self.world.fabric.trouble

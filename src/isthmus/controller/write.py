@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
 from isthmus.backends.ovsdb.diff import Change
@@ -69,6 +70,7 @@ class Writer:
         async def send(work: Work) -> None:
             cfg = await site.write(work, "isthmus")
             self.transactions += 1
+            log.info("site %s: %s", name, _summary(work))
             for interconnect, _ in work:
                 self.written_cfg[(name, interconnect)] = cfg
 
@@ -82,6 +84,7 @@ class Writer:
     async def _to_fabric(self, work: Work) -> None:
         await self._world.fabric.write(work, self._planner.installation, "isthmus")
         self.transactions += 1
+        log.info("fabric: %s", _summary(work))
 
     async def _send(self, database: str, work: list[Work], send: Send) -> None:
         if not work and database == IC_NB:
@@ -111,6 +114,14 @@ class Writer:
 
     def _entries(self, names: list[str]) -> Iterator[Entry]:
         return (e for e in self._planner.entries.values() if e.name in names)
+
+
+def _summary(work: Work) -> str:
+    """For the log: how many rows of which Interconnects."""
+    counts = Counter(change.op for _, change in work)
+    names = sorted({name for name, _ in work})
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"{', '.join(f'{op} {n}' for op, n in sorted(counts.items())) or 'settings'} ({shown})"
 
 
 def planned(planner: Planner) -> dict[str, list[Change]]:
