@@ -462,6 +462,12 @@ def test_a_file_that_does_not_parse_counts_as_not_listed_but_the_rest_is_read(tm
     assert [i.name for i in listing.configuration.interconnects] == ["tenant-a"]
 
 
+def test_a_link_that_leads_nowhere_counts_as_not_listed(tmp_path: Path) -> None:
+    written(tmp_path, stream(*GOOD))
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "gone")
+    assert not load_lenient(tmp_path).listed
+
+
 def test_two_interconnects_of_one_name_keep_everything(tmp_path: Path) -> None:
     listing = load_lenient(written(tmp_path, stream(*GOOD, GOOD[3])))
     assert [(r.name, r.attachments) for r in listing.refused] == [("tenant-a", None)]

@@ -67,7 +67,8 @@ def _files(root: Path, problems: list[Problem]) -> list[Path]:
         if not stat.S_ISDIR(mode):
             return [root]
         names = sorted(p for p in root.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
-        files = [p for p in names if p.is_file()]
+        # a link that leads nowhere is a document that we cannot see, not one that is gone
+        files = [p for p in names if p.is_file() or (p.is_symlink() and not p.exists())]
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         problems.append(
