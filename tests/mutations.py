@@ -135,7 +135,7 @@ def nbctl(snapshot: Snapshot, operations: tuple[Operation, ...]) -> list[list[st
         if isinstance(operation, Insert):
             table, column = CHILDREN[operation.table]
             parent = found(snapshot, table, operation.parent)[0]
-            words = [f"{c}={_value(v)}" for c, v in operation.columns.items()]
+            words = [f"{c}={literal(v)}" for c, v in operation.columns.items()]
             commands.append([f"--id=@new{number}", "create", operation.table, *words])
             commands.append(["add", table, parent, column, f"@new{number}"])
             continue
@@ -150,10 +150,11 @@ def nbctl(snapshot: Snapshot, operations: tuple[Operation, ...]) -> list[list[st
 
 
 def _set(operation: Update, uuid: str) -> Iterator[list[str]]:
-    for column, value in operation.columns.items():
-        yield ["clear", operation.table, uuid, column]
-        if value not in (None, frozenset()):
-            yield ["set", operation.table, uuid, f"{column}={_value(value)}"]
+    for column, content in operation.columns.items():
+        if content in (None, "", frozenset(), {}):
+            yield ["clear", operation.table, uuid, column]
+        else:
+            yield ["set", operation.table, uuid, f"{column}={literal(content)}"]
 
 
 def _remove(snapshot: Snapshot, table: str, uuid: str) -> Iterator[list[str]]:
@@ -163,9 +164,9 @@ def _remove(snapshot: Snapshot, table: str, uuid: str) -> Iterator[list[str]]:
             yield ["remove", parent, owner, column, uuid]
 
 
-def _value(value: Any) -> str:
+def literal(value: Any) -> str:
     if isinstance(value, frozenset):
-        return "[" + ",".join(_value(v) for v in sorted(value, key=str)) + "]"
+        return "[" + ",".join(literal(v) for v in sorted(value, key=str)) + "]"
     if isinstance(value, Mapping):
         return "{" + ",".join(f'"{k}"="{v}"' for k, v in sorted(value.items())) + "}"
     if isinstance(value, bool | int):

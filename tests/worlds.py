@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from isthmus.model.facts import Role, Subnet, Vpc, VpcPort
 from isthmus.model.intent import Attachment, Configuration, Endpoint, Interconnect, Site, SubnetRef, VpcRef
+from mutations import Cast, End
 
 OWNER = "o"
 
@@ -34,7 +35,7 @@ class Rows:
         parent: tuple[str, str, str] | None = None,
         path: str = "",
     ) -> str:
-        """Insert a row; `key` is its isthmus:key with `path`, or any unique word for a foreign row. Returns the UUID."""
+        """Insert a row; `key` is its isthmus:key with `path`, or any unique word. Returns the UUID."""
         uuid = str(uuid5(NAMESPACE_URL, f"{self.site}/{table}/{key}"))
         marks = {"isthmus:owner": OWNER, "isthmus:key": key, "isthmus:path": path} if path else {}
         ids = marks | dict(columns.get("external_ids", {}))
@@ -286,3 +287,30 @@ def _port(side: Side, name: str) -> VpcPort:
     prefixes = (side.subnets | side.unlisted)[name]
     networks = tuple(ip_interface(interface(p)) for p in prefixes)
     return VpcPort(f"uuid-{side.vpc}-{name}", f"{side.vpc}-{name}", networks, Role.SUBNET, f"uuid-{name}", name)
+
+
+def end(tenant: str, side: Side) -> End:
+    subnet, second = list(side.subnets)[:2]
+    return End(
+        site=side.site,
+        attachment=side.site,
+        vpc=side.vpc,
+        subnet=subnet,
+        prefix=side.subnets[subnet][0],
+        door=f"{side.vpc}-{subnet}",
+        second=second,
+        second_prefix=side.subnets[second][0],
+        unlisted=next(iter(side.unlisted)),
+        mine=lambda what: of(tenant, side.site, what),
+    )
+
+
+def cast(made: Made) -> Cast:
+    (one, two), (three, four) = (t.sides for t in made.tenants)
+    return Cast(
+        here=end("a", one),
+        there=end("a", two),
+        other_here=end("b", three),
+        other_there=end("b", four),
+        edge_link=link(0, 0, 1)[0],
+    )

@@ -7,36 +7,8 @@ import pytest
 from isthmus.verify.compare import Difference, differences
 from isthmus.verify.expect import expect
 from isthmus.verify.reach import World
-from mutations import Cast, End, Mutation, mutate, mutations, nbctl
-from worlds import Made, Side, link, of, two_tenants
-
-
-def end(tenant: str, side: Side) -> End:
-    subnet, second = list(side.subnets)[:2]
-    return End(
-        site=side.site,
-        attachment=side.site,
-        vpc=side.vpc,
-        subnet=subnet,
-        prefix=side.subnets[subnet][0],
-        door=f"{side.vpc}-{subnet}",
-        second=second,
-        second_prefix=side.subnets[second][0],
-        unlisted=next(iter(side.unlisted)),
-        mine=lambda what: of(tenant, side.site, what),
-    )
-
-
-def cast(made: Made) -> Cast:
-    (one, two), (three, four) = (t.sides for t in made.tenants)
-    return Cast(
-        here=end("a", one),
-        there=end("a", two),
-        other_here=end("b", three),
-        other_there=end("b", four),
-        edge_link=link(0, 0, 1)[0],
-    )
-
+from mutations import Mutation, mutate, mutations, nbctl
+from worlds import cast, two_tenants
 
 MADE = two_tenants()
 TABLE = mutations(cast(MADE))

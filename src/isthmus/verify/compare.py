@@ -69,6 +69,7 @@ def differences(
     forged  ask too what a sender can do that lies about its address or chooses another router of its segment
     """
     matrix = Matrix(world)
+    lies = _Lies(matrix, expectation) if forged else None
     found: list[Difference] = []
     for pair in expectation.pairs():
         if pair.native:
@@ -77,8 +78,8 @@ def differences(
         honest = _compare(world, matrix.pair(pair.source, pair.target), pair, seen)
         if honest is not None:
             found.append(honest)
-        elif forged and (lies := tuple(_lies(matrix, expectation, pair))):
-            finding = matrix.attack(pair.source, pair.target, lies)
+        elif lies is not None:
+            finding = matrix.attack(pair.source, pair.target, lies.of(pair))
             if finding.answer is not Answer.NO:
                 found.append(_difference(world, "forged", pair, False, finding, None))
     return tuple(found)
@@ -118,22 +119,33 @@ def _absent(world: World, pair: Pair) -> tuple[RowRef, str]:
     return RowRef(pair.source.site, "Logical_Switch", "", pair.source.name), "the subnet is not there"
 
 
-def _lies(matrix: Matrix, expectation: Expectation, pair: Pair) -> Iterator[IPv4Address | IPv6Address]:
-    """Source addresses that must not pass from this sender to this target.
+class _Lies:
+    """Source addresses that must not pass from a sender to a target.
 
     Not a lie is the address of another listed subnet of the sender's own router: the segments of one side may speak
     for each other. Tried are the addresses that some row lets pass: the target's legal partners, and what hangs on the
     sender's own router; and one that belongs to nobody.
     """
-    families = {p.version for p in pair.target.prefixes}
-    yield from (a for a in OUTSIDE if a.version in families and pair.interconnects)
-    home = (pair.source.site, pair.source.vpc)
-    for place in expectation.places:
-        other = expectation.pair(place, pair.target)
-        at_home = (place.site, place.vpc) == home
-        if at_home and other.wanted and pair.wanted:
-            continue
-        if other.wanted or (at_home and place != pair.source and pair.interconnects):
+
+    def __init__(self, matrix: Matrix, expectation: Expectation) -> None:
+        self.matrix = matrix
+        self.partners: dict[Place, list[Place]] = {}
+        self.homes: dict[tuple[str, str], list[Place]] = {}
+        for pair in expectation.pairs():
+            if pair.wanted:
+                self.partners.setdefault(pair.target, []).append(pair.source)
+        for place in expectation.places:
+            self.homes.setdefault((place.site, place.vpc), []).append(place)
+
+    def of(self, pair: Pair) -> Iterator[IPv4Address | IPv6Address]:
+        families = {p.version for p in pair.target.prefixes}
+        home = (pair.source.site, pair.source.vpc)
+        partners = self.partners.get(pair.target, [])
+        tried = [p for p in partners if not (pair.wanted and (p.site, p.vpc) == home)]
+        if pair.interconnects:
+            yield from (a for a in OUTSIDE if a.version in families)
+            tried += [p for p in self.homes[home] if p != pair.source and p not in partners]
+        for place in tried:
             for prefix in place.prefixes:
                 if prefix.version in families:
-                    yield from matrix.classes(place, prefix)[:1]
+                    yield from self.matrix.classes(place, prefix)[:1]

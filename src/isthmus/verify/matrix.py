@@ -64,7 +64,7 @@ class Matrix:
             for prefix in target.prefixes:
                 if prefix.version == address.version:
                     for host in self.classes(target, prefix):
-                        found += self.traces(source, Packet.make(address, host), None)
+                        found += self.traces(source, Packet.between(prefix.version, int(address), int(host)), None)
         return self._judge(found, target)
 
     def traces(self, source: Place, packet: Packet, doors: tuple[str, ...] | None) -> tuple[Trace, ...]:
@@ -104,7 +104,7 @@ class Matrix:
                 for src in self.classes(source, one):
                     for dst in self.classes(target, other):
                         for protocol in PROTOCOLS:
-                            yield Packet.make(src, dst, protocol)
+                            yield Packet.between(one.version, int(src), int(dst), protocol)
 
     def classes(self, place: Place, prefix: Prefix) -> tuple[IPv4Address | IPv6Address, ...]:
         """One usable host address of each class of a place's prefix."""

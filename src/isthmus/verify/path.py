@@ -98,11 +98,16 @@ class Packet:
             raise ValueError(f"{source} and {target} are of two families")
         if protocol not in _PROTOCOLS:
             raise ValueError(f"{protocol} is none of {', '.join(_PROTOCOLS)}")
+        first = cls.between(source.version, int(source), int(target), protocol)
+        return replace(first, ttl=ttl, **more)  # type: ignore[arg-type]
+
+    @classmethod
+    def between(cls, family: int, src: int, dst: int, protocol: str = "icmp") -> Packet:
+        """As `make`, from numbers."""
         proto, kind = _PROTOCOLS[protocol], 8
-        if proto == ICMP and source.version == 6:
+        if proto == ICMP and family == 6:
             proto, kind = ICMP6, 128
-        first = cls(source.version, int(source), int(target), proto, kind, ttl=ttl)
-        return replace(first, **more)  # type: ignore[arg-type]
+        return cls(family, src, dst, proto, kind)
 
     @property
     def source(self) -> Address:

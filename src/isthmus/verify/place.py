@@ -23,6 +23,10 @@ class Place:
     doors: tuple[str, ...]
     prefixes: tuple[Prefix, ...]
 
+    def __hash__(self) -> int:
+        # Of a part of what is compared: hashing prefixes is slow, and a matrix asks n² times.
+        return hash((self.site, self.vpc, self.name))
+
     def __str__(self) -> str:
         return f"{self.site}/{self.name}"
 

@@ -78,8 +78,7 @@ class World:
                     for port in far.ports:
                         peer = other.router_ports.get(port.router_port)
                         if peer is not None:
-                            addresses = frozenset((n.version, int(n.ip)) for n in peer.networks)
-                            owned = (Owned(peer.mac, addresses),)
+                            owned = (Owned(peer.mac, peer.addresses),)
                             yield replace(port, type="remote", switch=switch.row.uuid, owned=owned)
 
     def far_end(self, zone: Zone, switch: Switch, name: str) -> tuple[Zone, SwitchPort] | None:

@@ -135,11 +135,7 @@ def bad_source(router: Router, packet: Packet) -> bool:
         return False
     if src >> 28 == 0xE or src == 0xFFFFFFFF or src >> 24 in (0, 127):
         return True
-    for port in router.ports:
-        for own in port.networks:
-            if own.version == 4 and src in (int(own.ip), int(own.network.broadcast_address)):
-                return True
-    return False
+    return any(src in port.refused for port in router.ports)
 
 
 def multicast(packet: Packet) -> bool:

@@ -93,6 +93,10 @@ class RouterPort:
     router: str
     mac: int
     networks: tuple[Interface, ...]
+    addresses: frozenset[tuple[int, int]]
+    """(family, number) of its own addresses."""
+    refused: frozenset[int]
+    """Its own IPv4 addresses and the broadcast addresses of its networks: the router drops them as sources."""
     enabled: bool
     gateway: bool
     """Has gateway chassis, by rows or by group."""
@@ -100,7 +104,7 @@ class RouterPort:
     options: Mapping[str, str]
 
     def owns(self, family: int, number: int) -> bool:
-        return any(n.version == family and int(n.ip) == number for n in self.networks)
+        return (family, number) in self.addresses
 
     def member(self, family: int, number: int) -> Interface | None:
         """Its own address in a network that contains `number`."""
@@ -238,12 +242,15 @@ class Zone:
 
     def _router_port(self, uuid: str, record: Record, router: str, mac: int) -> RouterPort:
         ref = self.ref("Logical_Router_Port", uuid)
+        networks = (*interfaces(texts(record.get("networks"))), link_local(mac))
         return RouterPort(
             row=ref,
             name=ref.name,
             router=router,
             mac=mac,
-            networks=(*interfaces(texts(record.get("networks"))), link_local(mac)),
+            networks=networks,
+            addresses=frozenset((n.version, int(n.ip)) for n in networks),
+            refused=frozenset(int(a) for n in networks if n.version == 4 for a in (n.ip, n.network.broadcast_address)),
             enabled=flag(record.get("enabled"), True),
             gateway=bool(texts(record.get("gateway_chassis")) or texts(record.get("ha_chassis_group"))),
             peer=text(record.get("peer")),
@@ -303,7 +310,7 @@ class Zone:
         found = [owned(w) for w in words] + [owned(text(record.get("dynamic_addresses")))]
         peer = self.router_ports.get(options.get("router-port", "")) if kind == "router" else None
         if peer is not None and "router" in words:
-            found.append(Owned(peer.mac, frozenset((n.version, int(n.ip)) for n in peer.networks)))
+            found.append(Owned(peer.mac, peer.addresses))
         security = [owned(w) for w in texts(record.get("port_security"))]
         return SwitchPort(
             row=ref,
