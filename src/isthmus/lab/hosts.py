@@ -45,13 +45,11 @@ def daemons(paths: Paths, host: str) -> dict[str, Daemon]:
             "openvswitch",
             "/run/openvswitch/conf.db",
             "--remote=punix:/run/openvswitch/db.sock",
-            "--unixctl=/run/openvswitch/ovsdb-server.ctl",
         ),
         "vswitchd": daemon(
             "ovs-vswitchd",
             "openvswitch",
             "unix:/run/openvswitch/db.sock",
-            "--unixctl=/run/openvswitch/ovs-vswitchd.ctl",
         ),
         "controller": daemon(
             "ovn-controller",
@@ -201,7 +199,9 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
         plain_uplink(netlink, node, link)
         netlink.up("br-int")
     if datapath == "userspace":
-        control = paths.run(node.name) / "openvswitch" / "ovs-vswitchd.ctl"
+        run = paths.run(node.name) / "openvswitch"
+        pid = (run / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
+        control = run / f"ovs-vswitchd.{pid}.ctl"
         rpc.appctl(control, "tnl/neigh/aging", "3600")
         rpc.appctl(control, "tnl/neigh/set", "br-phy", str(node.router.ip), node.router_mac)
 

@@ -98,7 +98,6 @@ def northd(paths: Paths, node: str) -> Daemon:
             "--ovnnb-db=unix:/run/ovn/ovnnb_db.sock",
             "--ovnsb-db=unix:/run/ovn/ovnsb_db.sock",
             "--pidfile=/run/ovn/ovn-northd.pid",
-            "--unixctl=/run/ovn/ovn-northd.ctl",
             "--log-file=/run/log/ovn-northd.log",
             *QUIET,
             "--detach",
