@@ -98,6 +98,8 @@ def _explain(database: str, tables: Snapshot, table: str, uuid: str) -> Explanat
 
 
 def _why(ref: RowRef, record: Record) -> str:
+    if not ref.ours and ref.maker:
+        return f"made by {ref.maker} from the interconnect databases"
     if not ref.ours:
         return "foreign: nothing of ours put it there, and nothing of ours will change it"
     if not ref.key:

@@ -18,7 +18,10 @@ _NAMES = {ICMP: "icmp", ICMP6: "icmp", TCP: "tcp", UDP: "udp"}
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """A row, as messages and reports name it. `key` and `path` are ours; both empty means foreign."""
+    """A row, as messages and reports name it. `owner`, `key` and `path` are our marks; none means foreign.
+
+    maker  who else is known to make such rows, e.g. `ovn-ic`, or ""
+    """
 
     site: str
     table: str
@@ -27,6 +30,7 @@ class RowRef:
     owner: str = ""
     key: str = ""
     path: str = ""
+    maker: str = ""
 
     @property
     def ours(self) -> bool:
@@ -36,7 +40,7 @@ class RowRef:
     def why(self) -> str:
         """What put the row there, for a line of text: the spec path, the key, or `foreign`."""
         if not self.ours:
-            return "foreign"
+            return self.maker or "foreign"
         interconnect = self.key.partition("/")[0]
         return f"{interconnect} {self.path}".strip() if self.path else self.key or self.owner
 
@@ -60,6 +64,8 @@ def row_ref(site: str, table: str, uuid: str, record: Record, name: str = "") ->
     marks = record.get("external_ids")
     ids: Mapping[str, str] = marks if isinstance(marks, Mapping) else {}
     own = record.get("name")
+    config = record.get("other_config")
+    interconn = isinstance(config, Mapping) and "interconn-ts" in config
     return RowRef(
         site=site,
         table=table,
@@ -68,6 +74,7 @@ def row_ref(site: str, table: str, uuid: str, record: Record, name: str = "") ->
         owner=ids.get(OWNER, ""),
         key=ids.get(KEY, ""),
         path=ids.get(PATH, ""),
+        maker="ovn-ic" if interconn or record.get("type") == "remote" else "",
     )
 
 
