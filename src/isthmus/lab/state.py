@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -18,7 +19,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
-from isthmus.errors import Problem, WorldError
+from isthmus.errors import IntentError, Problem, WorldError
 
 MARK = "ISTHMUS_LAB"
 
@@ -103,7 +104,7 @@ class State:
     @classmethod
     def load(cls, name: str) -> State:
         """Raises WorldError where there is no such lab."""
-        path = base() / name / "state.json"
+        path = base() / checked(name) / "state.json"
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError) as error:
@@ -135,6 +136,13 @@ def started(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
+def checked(name: str) -> str:
+    """The name, where it can be a lab's: it becomes part of a path. Raises IntentError."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        raise IntentError(Problem("BadName", f"no lab is called {name!r}", remedy="use a-z, 0-9 and -"))
+    return name
+
+
 def names() -> list[str]:
     """All labs on record, also half made ones."""
     try:
@@ -145,7 +153,7 @@ def names() -> list[str]:
 
 def remove(name: str, timeout: float = 10.0) -> bool:
     """Remove a lab and all that belongs to it; False where there was nothing. Raises WorldError when it cannot."""
-    directory = base() / name
+    directory = base() / checked(name)
     if not directory.is_dir():
         return False
     try:
