@@ -1,4 +1,4 @@
-"""Static routes: the VPC router to the edge, the edge both ways. Route learning of ovn-ic stays off (ADR 0001)."""
+"""Static routes: the VPC router to the edge, the edge both ways. ovn-ic learns none (docs/route-learning.md)."""
 
 from __future__ import annotations
 
