@@ -174,6 +174,7 @@ def layout(file: LabFile) -> Layout:
         parts = [
             _Expansion(site, site.per_tenant, tenant, number, serials)
             for number, tenant in enumerate(file.tenant_names)
+            if site.tenants is None or tenant in site.tenants
         ]
         parts.append(_Expansion(site, Things(routers=site.routers, switches=site.switches), None, 0, serials))
         routers = tuple(r for part in parts for r in part.routers())

@@ -106,6 +106,9 @@ class Site(_Model):
     agents: bool = Field(default=False, description="run `isthmus agent` on the gateways")
     ovn_ic: bool = Field(default=True, description="run ovn-ic for this site")
     bfd: bool = Field(default=False, description="fast tunnel BFD in the documents that the lab writes")
+    tenants: tuple[Name, ...] | None = Field(
+        default=None, description="which tenants have what perTenant says; default: all of the lab"
+    )
     per_tenant: Things = Things()
     routers: tuple[Router, ...] = ()
     switches: tuple[Switch, ...] = ()
@@ -233,6 +236,10 @@ def _cross_references(lab: LabFile, file: str) -> Iterable[Problem]:
             if label in seen:
                 yield problem(f"the name {label!r} is also used by {seen[label]}", where, "rename one")
             seen[label] = where
+        if unknown := set(site.tenants or ()) - set(lab.tenant_names):
+            yield problem(
+                f"the lab has no tenant {', '.join(sorted(unknown))}", f"{where}.tenants", "add it to tenants"
+            )
         for message, field, remedy in _site_problems(site):
             yield problem(message, f"{where}.{field}", remedy)
 

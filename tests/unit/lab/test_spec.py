@@ -128,3 +128,20 @@ def test_documents_list_every_tenants_listed_subnets() -> None:
         {"site": "cloud", "vpc": {"name": "c"}, "subnets": ["c-web", "c-db"]},
         {"site": "cluster", "vpc": {"name": "c"}, "subnets": ["c-pods", "c-jobs"]},
     ]
+
+
+def test_a_cluster_can_belong_to_one_tenant() -> None:
+    document = yaml.safe_load(spec.find("three-sites").read_text())
+    document["sites"][1]["tenants"], document["sites"][2]["tenants"] = ["a"], ["b"]
+    plan = layout(spec.parse(document))
+    assert {(m.site, m.tenant) for m in plan.machines} == {
+        ("cloud", "a"),
+        ("cloud", "b"),
+        ("east", "a"),
+        ("west", "b"),
+    }
+    attached = [[a["site"] for a in d["spec"]["attachments"]] for d in documents.interconnects(plan)]
+    assert attached == [["cloud", "east"], ["cloud", "west"]]
+    document["sites"][1]["tenants"] = ["nobody"]
+    with pytest.raises(IntentError, match="no tenant nobody"):
+        spec.parse(document)
