@@ -12,6 +12,8 @@ from isthmus.lab.traffic import matrix
 
 pytestmark = pytest.mark.lab
 
+CUT = ("disconnect", "tenant-a", "--site", "cluster", "--subnet", "a-jobs")
+
 
 def isthmus(lab: Lab, *words: str, code: int = 0) -> dict[str, object]:
     done = lab.exec("operator", ["isthmus", *words, "--output", "json"])
@@ -25,9 +27,7 @@ def test_a_subnet_is_cut_where_we_can_reach_and_the_rest_is_finished_later(two_s
     assert all(c.received for c in matrix(two_sites, pairs, count=5).values())
 
     two_sites.site("cluster").cut()
-    found = isthmus(
-        two_sites, "disconnect", "tenant-a", "--site", "cluster", "--subnet", "a-jobs", "--timeout", "20", code=1
-    )
+    found = isthmus(two_sites, *CUT, "--timeout", "20", code=1)
     assert found["transactions"] == 1, "the site in reach is cut, and nothing else is written"
     assert "cluster" in str(found["errors"])
     counted = matrix(two_sites, pairs, count=5)
@@ -35,16 +35,12 @@ def test_a_subnet_is_cut_where_we_can_reach_and_the_rest_is_finished_later(two_s
     assert counted[pairs[1]].received > 0, "the other subnet carries on"
 
     before = two_sites.snapshot("nb/cloud")
-    again = isthmus(
-        two_sites, "disconnect", "tenant-a", "--site", "cluster", "--subnet", "a-jobs", "--timeout", "20", code=1
-    )
+    again = isthmus(two_sites, *CUT, "--timeout", "20", code=1)
     assert again["transactions"] == 0
     assert two_sites.snapshot("nb/cloud") == before
 
     two_sites.site("cluster").heal()
-    rest = isthmus(
-        two_sites, "disconnect", "tenant-a", "--site", "cluster", "--subnet", "a-jobs", "--wait", "programmed"
-    )
+    rest = isthmus(two_sites, *CUT, "--wait", "programmed")
     assert rest["transactions"] == 1, "only the site that was out of reach"
     assert isthmus(two_sites, "plan")["databases"] == []
 

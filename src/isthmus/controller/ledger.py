@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from isthmus import allocate
 from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.compile import record
 from isthmus.compile.overlap import VpcKey
+from isthmus.compile.record import SideRecord
 from isthmus.compile.view import Joined, Numbers, Side
 from isthmus.controller import records
-from isthmus.controller.records import EdgeRecord
 
 
 class Ledger:
@@ -20,16 +22,16 @@ class Ledger:
         self.installed: set[str] = set()
         """Interconnects whose rows stand with subnets: of two that collide, they came first."""
         self._versions: dict[str, object] = {}
-        self._edges: dict[str, dict[str, EdgeRecord]] = {}
+        self._edges: dict[str, dict[str, SideRecord]] = {}
         self._links: dict[VpcKey, dict[str, frozenset[int]]] = defaultdict(dict)
         self._tags: dict[VpcKey, dict[int, tuple[str, str]]] = defaultdict(dict)
         self._tags_read: set[str] = set()
 
-    def edges(self, interconnect: str) -> Mapping[str, EdgeRecord]:
+    def edges(self, interconnect: str) -> Mapping[str, SideRecord]:
         return self._edges.get(interconnect, {})
 
     def read(self, interconnect: str, sites: Mapping[str, OvnSite]) -> None:
-        """Read again what changed; what stands at a site that cannot be read now stays as it was read last."""
+        """Read again what changed; what no readable edge tells of stays as it was read last."""
         version = tuple((n, s.index.owned_version.get(interconnect, 0)) for n, s in sites.items())
         if self._versions.get(interconnect) == version:
             return
@@ -42,7 +44,7 @@ class Ledger:
         else:
             self.installed.discard(interconnect)
 
-    def _set(self, interconnect: str, edges: dict[str, EdgeRecord]) -> None:
+    def _set(self, interconnect: str, edges: dict[str, SideRecord]) -> None:
         for edge in self.edges(interconnect).values():
             self._links[(edge.site, edge.vpc)].pop(interconnect, None)
         self._edges[interconnect] = edges
@@ -72,9 +74,9 @@ class Ledger:
                     numbers[kind] = self._free_link(joined, taken)
                     taken.add(numbers[kind])
             inner = None if joined.is_first(side) else numbers["inner"]
-            tags = self._give_tags(joined, side, sites[side.site])
+            tags = self._give_tags(joined, side, sites[side.site]) if side.site in sites else {}
             given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags)
-        self._set(joined.name, {**self.edges(joined.name), **{s.name: _record(s, given[s.name]) for s in joined.sides}})
+        self._set(joined.name, {**self.edges(joined.name), **record.of(replace(joined, numbers=given))})
         return given
 
     def _free_link(self, joined: Joined, taken: set[int]) -> int:
@@ -120,10 +122,3 @@ class Ledger:
             for held in self._tags.values():
                 for tag in [t for t, holder in held.items() if holder[0] == name]:
                     del held[tag]
-
-
-def _record(side: Side, numbers: Numbers) -> EdgeRecord:
-    given = {"link": numbers.link, "transit": numbers.transit}
-    if numbers.inner is not None:
-        given["inner"] = numbers.inner
-    return EdgeRecord(side.site, side.vpc.uuid, given, {s.name: s.prefixes for s in side.subnets}, side.gateways)

@@ -20,8 +20,14 @@ Wait = Literal["auto", "ready", "programmed", "none"]
 CONNECT = 5.0
 """Seconds for all databases to be listed before a silent one counts as out of reach."""
 
+CUT_CONNECT = 0.5
+"""The same, where something is to be cut: the sites that are heard come first."""
+
 PROBE_GRACE = 3.0
 """Seconds after the last write in which a registered agent that says nothing yet is waited for."""
+
+CLOCK = 1.0
+"""Seconds after which we look again although nothing changed: what ends by the clock changes no row."""
 
 SETTLE = 1.0
 """Seconds that `status` gives a chassis that is behind."""
@@ -55,18 +61,29 @@ class Once:
     """A world, a planner and a writer, from connecting to closing. Use as `async with`."""
 
     def __init__(
-        self, configuration: Configuration, fabric: Fabric, *, writes: bool, adopt: bool = False, timeout: float = 60.0
+        self,
+        configuration: Configuration,
+        fabric: Fabric,
+        *,
+        writes: bool,
+        adopt: bool = False,
+        cut: bool = False,
+        timeout: float = 60.0,
     ) -> None:
-        self._deadline = asyncio.get_running_loop().time() + timeout
+        now = asyncio.get_running_loop().time()
+        self._deadline = now + timeout
+        self._patient_until = now + min(CONNECT, timeout)
+        self._cut = cut
         self._timeout = timeout
         self.world = World(fabric, sites_of(configuration, fabric), writes=writes)
-        self.planner = Planner(self.world, adopt=adopt)
+        self.planner = Planner(self.world, adopt=adopt, cut=cut)
         self.writer = Writer(self.planner)
         self._wrote_at = -PROBE_GRACE
 
     async def __aenter__(self) -> Once:
         self.world.start()
-        self.troubles = await self.world.settle(min(CONNECT, self._timeout))
+        # What cuts does not wait for a site that is silent; it joins in when it is heard after all.
+        self.troubles = await self.world.settle(min(CUT_CONNECT if self._cut else CONNECT, self._timeout))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -117,8 +134,7 @@ class Once:
                 if not missing:
                     break
                 said(missing)
-                # A grace that ends changes no row: look again by the clock too.
-                if not await wait_for(self.world.woken, min(self.left, PROBE_GRACE)) and self.left <= 0:
+                if not await wait_for(self.world.woken, min(self.left, CLOCK)) and self.left <= 0:
                     raise NotReady(
                         Problem("NotReady", f"after {self._timeout:g} s: {missing}", remedy="see `isthmus status`")
                     )
@@ -162,6 +178,9 @@ class Once:
 
     def _missing(self, wait: Wait) -> str:
         """What is not as awaited, or ""."""
+        silent = [n for n, p in self.world.troubles().items() if p.code == "NotListed"]
+        if silent and asyncio.get_running_loop().time() < self._patient_until:
+            return f"no answer yet from {', '.join(n or 'the fabric' for n in silent)}"
         for entry in self.planner.entries.values():
             if missing := self._missing_of(entry, wait):
                 return missing

@@ -16,6 +16,7 @@ from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile import names, overlap, transit
 from isthmus.compile.overlap import VpcKey
 from isthmus.compile.probes import SITE, trunk_rows
+from isthmus.compile.record import SideRecord
 from isthmus.compile.resolve import resolve
 from isthmus.compile.rows import rows
 from isthmus.compile.view import Joined, Side
@@ -29,9 +30,13 @@ from isthmus.model.rows import IC_NB, Row, nb
 
 
 class Planner:
-    """Holds the entries; `run` brings them up to date with the world."""
+    """Holds the entries; `run` brings them up to date with the world.
 
-    def __init__(self, world: World, *, adopt: bool = False) -> None:
+    adopt  take over rows of another installation of the same owner
+    cut    of an Interconnect with a site out of reach, withdraw at the others what is no longer listed
+    """
+
+    def __init__(self, world: World, *, adopt: bool = False, cut: bool = True) -> None:
         self.world = world
         self.entries: dict[str, Entry] = {}
         self.shared: dict[str, list[Change]] = {}
@@ -41,6 +46,7 @@ class Planner:
         self._invalid: Mapping[str, tuple[Problem, ...]] = {}
         self._absent_since: dict[tuple[str, str], int] = {}
         self._adopt = adopt
+        self._cut = cut
         self.installation = self._fresh = secrets.token_hex(8)
         self.foreign_claim: Problem | None = None
 
@@ -70,6 +76,8 @@ class Planner:
         for name in [n for n in self.entries if n not in targets]:
             self._withdraw_claims(name)
             del self.entries[name]
+        for name in known.difference(targets):
+            self._claim_what_stands(name)
         for name in targets:
             self._resolve(self.entries.setdefault(name, Entry(name, None)), wanted.get(name), troubles)
         for name in targets:
@@ -129,19 +137,21 @@ class Planner:
 
     def _resolve(self, entry: Entry, intent: Interconnect | None, troubles: Mapping[str, Problem]) -> None:
         entry.blocked = self._blocked(intent, troubles)
-        if intent is None or entry.blocked is not None:
+        if intent is None or (entry.blocked is not None and not self._cut):
             entry.intent = intent
             if intent is None:
                 self._withdraw_claims(entry.name)
-                entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
+            entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
             return
-        attachments = [a for a in intent.attachments if a.site in self.world.sites]
-        sites = [self.world.sites[a.site] for a in attachments]
+        readable = self.world.readable()
+        attachments = [a for a in intent.attachments if a.site in readable]
+        sites = [readable[a.site] for a in attachments]
         defines = any(s.cidrs for a in attachments for s in a.subnets)
         invalid = self._invalid.get(entry.name, ())
         seen = (
             intent,
             invalid,
+            entry.blocked,
             tuple(site.vpcs(a.vpc) for a, site in zip(attachments, sites, strict=True)),
             tuple(site.chassis_version for site in sites),
             tuple(site.nb_global.get("name") for site in sites),
@@ -159,6 +169,8 @@ class Planner:
             problems += [*found.problems, *self._site_problems(intent, attachment, site)]
             if found.side is not None:
                 sides.append(found.side)
+        # Of a site that cannot be read we know what stood there: the other edges say so.
+        sides += [recorded[a.name].side(a) for a in intent.attachments if a not in attachments and a.name in recorded]
         entry.sides = tuple(sorted(sides, key=lambda s: s.name))
         entry.unresolved = entry.problems = tuple(problems)
         entry.compiled_from = None
@@ -199,6 +211,15 @@ class Planner:
             self.claims[key][entry.name] = overlap.remotes(entry.sides, side)
             self._claims_version[key] += 1
 
+    def _claim_what_stands(self, name: str) -> None:
+        """Of an Interconnect that this run may not touch, its rows say what it routes where."""
+        edges = self.ledger.edges(name)
+        for attachment, edge in edges.items():
+            away = frozenset(p for other, e in edges.items() if other != attachment for p in e.prefixes)
+            if self.claims[(edge.site, edge.vpc)].get(name) != away:
+                self.claims[(edge.site, edge.vpc)][name] = away
+                self._claims_version[(edge.site, edge.vpc)] += 1
+
     def _withdraw_claims(self, name: str) -> None:
         for key, claims in self.claims.items():
             if claims.pop(name, None) is not None:
@@ -207,8 +228,8 @@ class Planner:
     # -- sides -> rows -> changes -------------------------------------------------------------------------------
 
     def _compile(self, entry: Entry, troubles: Mapping[str, Problem]) -> None:
-        if entry.blocked is not None or (self.foreign_claim and entry.intent):
-            entry.changes = {}
+        if (entry.blocked is not None and not self._cut) or (self.foreign_claim and entry.intent):
+            entry.changes, entry.joined = {}, None
             return
         seen = (
             entry.resolved_from,
@@ -247,7 +268,7 @@ class Planner:
         found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.installed))
         entry.problems = tuple(dict.fromkeys([*entry.unresolved, *(c.problem for c in found)]))
         sides = entry.sides
-        if entry.problems:
+        if entry.problems or entry.blocked:
             losing = {(c.side.name, c.subnet.name) for c in found}
             sides = tuple(_narrow(s, recorded.get(s.name), losing) for s in sides)
             sides = tuple(s for s in sides if s.name in recorded and s.gateways)
@@ -255,7 +276,7 @@ class Planner:
             return None
         mtu = min(self.world.sites[s.site].site.mtu for s in sides)
         joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
-        return replace(joined, numbers=self.ledger.give(joined, self.world.sites))
+        return replace(joined, numbers=self.ledger.give(joined, self.world.readable()))
 
     # -- the transit switch, and what Interconnects share -----------------------------------------------------------
 
@@ -316,7 +337,7 @@ class Planner:
         return found
 
 
-def _narrow(side: Side, recorded: records.EdgeRecord | None, losing: set[tuple[str, str]]) -> Side:
+def _narrow(side: Side, recorded: SideRecord | None, losing: set[tuple[str, str]]) -> Side:
     """Only subnets that stood before, with the ranges that stood, and that lost to nobody."""
     stood = recorded.prefixes if recorded else frozenset()
     subnets = tuple(s for s in side.subnets if set(s.prefixes) <= stood and (side.name, s.name) not in losing)
