@@ -21,6 +21,7 @@ from isthmus.agent.keeper import Keeper
 from isthmus.agent.line import Line
 from isthmus.agent.packets import Reply
 from isthmus.agent.probe import Prober, Verdict
+from isthmus.backends.http import start_server
 from isthmus.backends.ovsdb.client import Changed, Client
 from isthmus.errors import LockHeld, NotReady, Problem, Unreachable, WorldError
 from isthmus.model.rows import Record
@@ -266,7 +267,7 @@ class Agent:
     async def _listen(self, place: desired.Place) -> None:
         if self._settings.listen is None or self._server is not None:
             return
-        from isthmus.agent import serve  # noqa: PLC0415  # the library costs start-up time
+        from isthmus.agent import metrics  # noqa: PLC0415  # the library costs start-up time
 
         tls = place.southbound.tls
         if tls is None:
@@ -275,12 +276,11 @@ class Agent:
             )
         client_ca = self._settings.client_ca or tls.ca_file
         try:
-            context = serve.tls_context(tls.cert_file, tls.key_file, client_ca)
+            context = metrics.tls_context(tls.cert_file, tls.key_file, client_ca)
         except OSError as error:
             raise WorldError(Problem("NoCertificate", f"cannot serve metrics: {error}")) from error
-        self._server = await serve.start_server(
-            self._settings.listen, context, lambda: serve.metrics_text(self._prober)
-        )
+        pages = {"/metrics": lambda: metrics.page(self._prober)}
+        self._server = await start_server(self._settings.listen, context, pages)
 
     # -- leaving ------------------------------------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     if not args.ovs.startswith("unix:"):
         raise IntentError(Problem("Usage", "--ovs takes unix:PATH", remedy="run the agent on the chassis itself"))
     if args.listen is not None:
-        from isthmus.agent.serve import parse_listen  # noqa: PLC0415
+        from isthmus.backends.http import parse_listen  # noqa: PLC0415
 
         try:
             parse_listen(args.listen)
