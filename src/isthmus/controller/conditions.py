@@ -43,10 +43,12 @@ Verdict = tuple[Status, str, str]
 
 
 def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int]) -> list[Condition]:
-    """The four conditions of an Interconnect.
+    """The four conditions of an Interconnect; of one that no document names any more, Ready alone.
 
     written  (site, Interconnect) -> `nb_cfg` of our last write; without it the database's present one counts
     """
+    if entry.intent is None:
+        return [Condition("Ready", *_unwanted(entry), 0)]
     generation = crc32(repr(entry.intent).encode()) & 0x7FFFFFFF
     accepted = _accepted(entry)
     programmed = _programmed(entry, world, written)
@@ -56,6 +58,13 @@ def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int
     unknown = next((v for v in verdicts.values() if v[0] == "Unknown"), None)
     verdicts["Ready"] = bad or unknown or ("True", "Ready", "accepted, programmed and reached by a probe")
     return [Condition(kind, *verdict, generation) for kind, verdict in verdicts.items()]
+
+
+def _unwanted(entry: Entry) -> Verdict:
+    """Of rows that no document asks for."""
+    if entry.lingering and not any(entry.changes.values()):
+        return "False", "Removing", f"its transit switch waits for the gateway chassis of {', '.join(entry.lingering)}"
+    return "False", "NotInDocuments", "rows of it stand, but no document names it; apply --prune removes them"
 
 
 def _accepted(entry: Entry) -> Verdict:

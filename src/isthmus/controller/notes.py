@@ -38,5 +38,11 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
             f"router {side.vpc.name!r} of site {side.site!r} has an external network: a neighbour there could forge a "
             "listed source; a policy of ours drops what did not enter by a listed subnet"
         )
+    for option in ("ic-route-adv", "ic-route-learn"):
+        if site.nb_global["options"].get(option) == "true":
+            yield (
+                f"site {side.site!r} has NB_Global options:{option}=true: ovn-ic exchanges routes beside ours, also of "
+                "external networks; turn it off unless something else needs it (docs/route-learning.md)"
+            )
     if planner.world.fabric.trouble is None and site.site.zone not in planner.world.fabric.zones:
         yield f"zone {site.site.zone!r} has not registered in the interconnect database: start ovn-ic for it"

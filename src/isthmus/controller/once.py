@@ -161,7 +161,7 @@ class Once:
     def result(self) -> Result:
         found = Result(transactions=self.writer.transactions, problems=list(self.troubles_in_scope()))
         for entry in self.planner.entries.values():
-            if entry.intent is not None:
+            if entry.intent is not None or any(entry.changes.values()) or entry.lingering:
                 found.conditions[entry.name] = conditions(entry, self.world, self.writer.written_cfg)
         return found
 
