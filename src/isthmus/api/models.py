@@ -1,7 +1,7 @@
 """What users write, field by field. The JSON Schema (`schema.json`) comes from here, and so will the CRDs.
 
 Reading a document interprets that schema (`structure`), so a command does not import pydantic: that would cost it
-0.15 s before its first byte (docs/decisions/0001-reading-documents.md). Therefore these classes hold structure and
+0.15 s before its first byte (docs/decisions/0008-reading-documents.md). Therefore these classes hold structure and
 descriptions only; what a schema cannot say is in `formats` (one string) and `intent` (several fields together).
 """
 
@@ -134,6 +134,9 @@ class SiteSpec(Databases):
     kubernetes: Kubernetes | None = None
     gateways: Gateways | None = None
     bfd: Bfd | None = None
+    mtu: int = Field(
+        1442, ge=1280, le=65535, description="bytes; the largest IP packet between this site's machines and another's"
+    )
 
 
 class Reference(Strict):

@@ -42,7 +42,7 @@ async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result
     for fabric in edit.configuration.fabrics:
         if edit.before is not None and edit.before.fabric != fabric.name:
             continue
-        async with Once(edit.configuration, fabric, writes=True, timeout=args.timeout) as once:
+        async with Once(edit.configuration, fabric, writes=True, cut=True, timeout=args.timeout) as once:
             await once.lock()
             known = known or once.knows(args.name)
             if edit.absent and not known:

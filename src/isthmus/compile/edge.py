@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
-from isthmus.compile import names
+from isthmus.compile import names, record
 from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Parent, Row, Value, nb
 
@@ -15,7 +14,11 @@ TOP_PRIORITY = 100
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
-    yield maker.row("Logical_Router", "edge", {"name": maker.name("edge"), "external_ids": _record(joined, side)})
+    yield maker.row(
+        "Logical_Router",
+        "edge",
+        {"name": maker.name("edge"), "external_ids": {record.SIDES: record.dump(record.of(joined))}},
+    )
     if joined.is_first(side):
         yield from _transit(joined, side, maker)
         for further in joined.further(side):
@@ -61,25 +64,6 @@ class Maker:
             "options": {"router-port": self.name(lrp)},
         }
         return self.row("Logical_Switch_Port", what, columns, parent)
-
-
-def _record(joined: Joined, side: Side) -> dict[str, str]:
-    """What later passes, and other machines, must find again although facts or text have changed by then."""
-    return {
-        **numbers(joined, side),
-        "isthmus:subnets": json.dumps({s.name: [str(p) for p in s.prefixes] for s in side.subnets}, sort_keys=True),
-        "isthmus:gateways": json.dumps(list(side.gateways)),
-        "isthmus:vpc": side.vpc.uuid,
-    }
-
-
-def numbers(joined: Joined, side: Side) -> dict[str, str]:
-    """The numbers, as two rows carry them: the edge router and the link switch."""
-    number = joined.numbers[side.name]
-    given = {"transit": number.transit, "link": number.link}
-    if number.inner is not None:
-        given["inner"] = number.inner
-    return {"isthmus:numbers": json.dumps(given, sort_keys=True)}
 
 
 def _transit(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:

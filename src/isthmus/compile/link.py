@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.compile.edge import Maker, numbers
+from isthmus.compile.edge import Maker
 from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Parent, Row, Value
 
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
-    ids = {"isthmus:link": "vpc", **numbers(joined, side)}
-    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": ids})
+    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": {"isthmus:link": "vpc"}})
     on_switch = Parent("Logical_Switch", "ports", key=maker.key("link"))
     for what, host, on_router in (
         ("link-edge", 1, maker.on_edge("ports")),

@@ -18,7 +18,7 @@ FIRST_PROBE = 3
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What is given once to an Attachment and read back from the edge router (`isthmus:numbers`)."""
+    """What is given once to an Attachment and read back from the edge routers (`compile.record`)."""
 
     transit: int
     """Host number on the transit switch, from 1."""

@@ -13,6 +13,9 @@ from typing import Literal
 Prefix = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
+DEFAULT_MTU = 1442
+"""Bytes; what Geneve with OVN's option leaves of an IPv4 underlay's 1500."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -60,7 +63,7 @@ class Fabric:
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
-    """Tunnel BFD timers, opt-in: milliseconds, and a multiplier (NB_Global options bfd-min-rx, bfd-min-tx, bfd-mult)."""
+    """Tunnel BFD timers, opt-in: milliseconds, and a multiplier (options `bfd-min-rx`, `-tx`, `bfd-mult`)."""
 
     min_rx: int
     min_tx: int
@@ -76,8 +79,8 @@ class Site:
     southbound: Endpoint
     gateways: tuple[str, ...] = ()
     bfd: Bfd | None = None
-    mtu: int = 1442
-    """Bytes; the largest IP packet that the site's machines may send. Default: Geneve over an IPv4 underlay of 1500."""
+    mtu: int = DEFAULT_MTU
+    """Bytes; the largest IP packet that the site's tunnels carry to other sites, 1280 to 65535."""
     origin: Origin = Origin()
 
 

@@ -1,0 +1,93 @@
+"""What every edge router's row records of its whole Interconnect (`isthmus:sides`, JSON).
+
+Later passes, other machines, and passes that cannot reach one of the sites find here what text and facts no longer
+tell: numbers given once, what was connected, which chassis carried it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+from typing import Any
+
+from isthmus.compile.view import Joined, Side
+from isthmus.model.facts import Interface, Subnet, Vpc
+from isthmus.model.intent import Attachment, Prefix
+
+SIDES = "isthmus:sides"
+
+
+@dataclass(frozen=True, slots=True)
+class SideRecord:
+    """One Attachment as it was programmed. `numbers` holds `transit`, `link` and, of a further edge, `inner`."""
+
+    site: str
+    vpc: str
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    subnets: Mapping[str, tuple[Interface, ...]] = field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
+
+    @property
+    def prefixes(self) -> frozenset[Prefix]:
+        return frozenset(a.network for addresses in self.subnets.values() for a in addresses)
+
+    def side(self, attachment: Attachment) -> Side:
+        """The side as far as others need it, of a site that cannot be read: what stood and is still listed."""
+        listed = {s.name for s in attachment.subnets}
+        subnets = tuple(
+            Subnet(name, tuple(sorted({a.network for a in addresses}, key=str)), addresses, ())
+            for name, addresses in sorted(self.subnets.items())
+            if name in listed or (attachment.every and name not in attachment.exclude)
+        )
+        vpc = Vpc(self.site, self.vpc, str(attachment.vpc), ())
+        return Side(attachment, vpc, subnets, (), self.gateways, self.probes)
+
+
+def of(joined: Joined) -> dict[str, SideRecord]:
+    """Records of all sides, by attachment."""
+    found: dict[str, SideRecord] = {}
+    for side in joined.sides:
+        given = joined.numbers[side.name]
+        numbers = {"transit": given.transit, "link": given.link}
+        if given.inner is not None:
+            numbers["inner"] = given.inner
+        subnets = {s.name: s.addresses for s in side.subnets}
+        found[side.name] = SideRecord(side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes)
+    return found
+
+
+def dump(records: Mapping[str, SideRecord]) -> str:
+    body = {
+        name: {
+            "site": r.site,
+            "vpc": r.vpc,
+            "numbers": dict(r.numbers),
+            "subnets": {subnet: [str(a) for a in addresses] for subnet, addresses in r.subnets.items()},
+            "gateways": list(r.gateways),
+            "probes": list(r.probes),
+        }
+        for name, r in records.items()
+    }
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def parse(text: str) -> dict[str, SideRecord]:
+    """Inverse of `dump`. What somebody garbled is as good as lost, {}: another edge's copy replaces it."""
+    try:
+        return {name: _one(body) for name, body in json.loads(text).items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _one(body: Mapping[str, Any]) -> SideRecord:
+    return SideRecord(
+        site=str(body["site"]),
+        vpc=str(body["vpc"]),
+        numbers={str(k): int(v) for k, v in body["numbers"].items()},
+        subnets={str(k): tuple(map(ip_interface, v)) for k, v in body["subnets"].items()},
+        gateways=tuple(map(str, body["gateways"])),
+        probes=tuple(map(str, body["probes"])),
+    )
