@@ -13,7 +13,7 @@ from isthmus.api.formats import label, remote_host
 from isthmus.api.schema import KINDS, json_schema
 from isthmus.api.structure import nearest, shown, violations
 from isthmus.errors import Problem
-from isthmus.model.intent import Bfd, Endpoint, Fabric, Interconnect, Origin, Pools, Prefix, Site, Tls
+from isthmus.model.intent import DEFAULT_MTU, Bfd, Endpoint, Fabric, Interconnect, Origin, Pools, Prefix, Site, Tls
 
 API_VERSION = "isthmus.dev/v1alpha1"
 DEFAULT_LINK = ("169.254.128.0/18", "fd69:7374::/32")
@@ -201,6 +201,7 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         southbound=_endpoint(draft, spec, "southbound", tls),
         gateways=gateways,
         bfd=Bfd(bfd["minRx"], bfd["minTx"], bfd["mult"]) if bfd else None,
+        mtu=spec.get("mtu", DEFAULT_MTU),
         origin=draft.origin,
     )
 

@@ -41,6 +41,11 @@ def test_a_valid_configuration_is_read_whole(tmp_path: Path) -> None:
     assert one.origin.document == 3
 
 
+def test_a_site_says_the_largest_packet_that_it_carries(tmp_path: Path) -> None:
+    found = load(written(tmp_path, stream(*GOOD, site("north", mtu="1400"))))
+    assert {s.name: s.mtu for s in found.sites} == {"east": 1442, "north": 1400, "west": 1442}
+
+
 def test_a_directory_is_one_configuration_in_order_of_names(tmp_path: Path) -> None:
     for name, text in zip(("b.yaml", "c.yml", "d.yaml", "a.yaml"), GOOD, strict=True):
         written(tmp_path, text, name)
@@ -200,6 +205,9 @@ SPOILT_SPECS = [
     (site("east", insecure="'yes'"), "WrongType", "spec.insecure"),
     (site("east", bfd="{minRx: 100, minTx: 100}"), "MissingField", "spec.bfd.mult"),
     (site("east", bfd="{minRx: 1, minTx: 100, mult: 3}"), "OutOfRange", "spec.bfd.minRx"),
+    (site("east", mtu="1279"), "OutOfRange", "spec.mtu"),
+    (site("east", mtu="65536"), "OutOfRange", "spec.mtu"),
+    (site("east", mtu="'1400'"), "WrongType", "spec.mtu"),
     (site("east", gateways="[g, g]"), "Duplicate", "spec.gateways"),
     (site("east", zone="''"), "InvalidName", "spec.zone"),
     (site("east").replace("{name: east}", "{name: East}"), "InvalidName", "metadata.name"),
