@@ -128,20 +128,20 @@ def _reachable(entry: Entry, world: World) -> Verdict:
     for side in joined.sides:
         if not any(other.addresses for other in joined.others(side)):
             continue
-        answers = list(_answers(joined, side, world.sites[side.site]))
-        if any(a["state"] == "up" for a in answers):
+        heard = list(answers(joined, side, world.sites[side.site]))
+        if any(a["state"] == "up" for a in heard):
             continue
-        if not answers:
+        if not heard:
             unprobed.append(side.name)
             continue
-        lost = ", ".join(answers[0].get("lost", ())) or "all"
-        return "False", "ProbeLost", f"no answer to {side.name!r} from {lost} since {answers[0].get('since', '?')}"
+        lost = ", ".join(heard[0].get("lost", ())) or "all"
+        return "False", "ProbeLost", f"no answer to {side.name!r} from {lost} since {heard[0].get('since', '?')}"
     if unprobed:
         return "Unknown", "NoProbe", f"no agent probes from {', '.join(unprobed)}"
     return "True", "Answered", "a packet crossed to every listed subnet's router and its answer came back"
 
 
-def _answers(joined: Joined, side: Side, site: OvnSite) -> Iterator[Mapping[str, Any]]:
+def answers(joined: Joined, side: Side, site: OvnSite) -> Iterator[Mapping[str, Any]]:
     """What live agents say of the present request; an agent that died has let go of its port."""
     for chassis in side.probes:
         port = names.of(joined.owner, joined.name, side.name, f"probe.{chassis}")
