@@ -1,0 +1,230 @@
+"""The main job from start to end, in a lab: `isthmus demo`.
+
+Everything is done as the operator does it, by the command line in the operator's place, over `ssl:`; everything that is
+claimed is counted in packets. `Demo` plays in a lab that is up, and neither builds nor removes it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.backends.files import load
+from isthmus.errors import Problem, WorldError
+from isthmus.lab import picture, traffic
+from isthmus.lab.lab import Lab
+from isthmus.lab.proof import Proof, address, crossing, prove
+from isthmus.lab.scenarios import Scenario
+from isthmus.model.intent import Configuration
+
+STEP = 120.0
+"""Seconds that one command of the operator may take before the demo gives up."""
+COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
+
+
+@dataclass(frozen=True, slots=True)
+class Teller:
+    """How the demo speaks: `step` says what is done, `show` is a line of what came of it."""
+
+    step: Callable[[str], None]
+    show: Callable[[str], None]
+
+
+class Demo:
+    """One play. `connect`, `cut` and `remove` in this order; `problems` is empty while all is as promised."""
+
+    def __init__(self, scenario: Scenario, lab: Lab, teller: Teller) -> None:
+        self.scenario, self.lab, self._teller = scenario, lab, teller
+        self.proofs: list[Proof] = []
+        self.problems: list[Problem] = []
+        self._before = comparable(lab.snapshot())
+
+    # The play.
+
+    def connect(self) -> None:
+        """Plan, apply, verify, and prove it."""
+        self._teller.step("what is wanted: the operator's documents")
+        self._show_all(picture.topology(self.lab.layout, self._intent()))
+        self._plan()
+        begin = time.monotonic()
+        self._command("apply")
+        self._teller.step(f"applied in {time.monotonic() - begin:.1f} s, interpreter and waiting included")
+        self._ready()
+        self._command("verify")
+        self._command("trace", *self.scenario.trace)
+        self._prove("joined")
+
+    def cut(self) -> None:
+        """Disconnect one subnet; what goes on meanwhile must lose nothing."""
+        before = self._intent()
+        with traffic.Streams(self.lab, self._carried(before), interval=0.01) as streams:
+            streams.wait()
+            self._command(*self.scenario.cut.argv)
+            reports = streams.stop().values()
+        sent, lost = sum(r.sent for r in reports), sum(len(r.lost) for r in reports)
+        self._teller.step(
+            f"meanwhile {len(reports)} streams of the rest, a packet each 10 ms: {sent} sent, {lost} lost"
+        )
+        if lost:
+            self._wrong("PacketsLost", f"{lost} of {sent} packets of what was not disconnected were lost")
+        self._show_all(picture.topology(self.lab.layout, self._intent()))
+        self._ready()
+        self._command("verify")
+        self._prove("disconnected")
+
+    def remove(self) -> None:
+        """Disconnect all; the databases must be as they were."""
+        for interconnect in self._intent().interconnects:
+            self._command("disconnect", interconnect.name)
+        left = self._json("plan", "--prune")["databases"]
+        if left:
+            self._wrong("RowsLeft", f"plan --prune still has something to do: {json.dumps(left)}")
+        changed = differences(self._before, comparable(self.lab.snapshot()))
+        for what in changed:
+            self._wrong("ForeignChanged", f"not as it was before: {what}")
+        if not left and not changed:
+            self._teller.step("nothing of ours is left, and every row of others is as it was before")
+
+    def _carried(self, before: Configuration) -> list[traffic.Pair]:
+        """Ordered pairs over an Interconnect that the cut must not touch."""
+        attachments = {
+            (a.site, str(a.vpc))
+            for i in before.interconnects
+            if i.name == self.scenario.cut.interconnect
+            for a in i.attachments
+            if self.scenario.cut.subnet in map(str, a.subnets)
+        }
+        touched = {
+            m.name
+            for m in self.lab.machines
+            if m.switch == self.scenario.cut.subnet and (m.site, m.router) in attachments
+        }
+        return [p for p in crossing(before, self.lab.machines) if not touched & set(p)]
+
+    # Its steps.
+
+    def _intent(self) -> Configuration:
+        """What the operator's documents say now."""
+        return load(self.lab.paths.config)
+
+    def _run(self, *words: str) -> str:
+        done = self.lab.exec("operator", ["isthmus", *words], timeout=STEP)
+        if done.returncode:
+            said = done.stderr.strip() or done.stdout.strip()
+            message = f"isthmus {' '.join(words)}: exit code {done.returncode}: {said}"
+            raise WorldError(Problem("DemoStep", message, remedy="--keep leaves the lab, to look into it"))
+        return done.stdout
+
+    def _command(self, *words: str) -> None:
+        """Run it and show what it prints."""
+        self._teller.step(f"$ isthmus {' '.join(words)}")
+        self._show_all(self._run(*words).splitlines())
+
+    def _json(self, *words: str) -> Any:
+        self._teller.step(f"$ isthmus {' '.join(words)}")
+        return json.loads(self._run(*words, "--output", "json"))
+
+    def _show_all(self, lines: Any) -> None:
+        for line in lines:
+            self._teller.show(f"    {line}".rstrip())
+
+    def _plan(self) -> None:
+        for database in self._json("plan")["databases"]:
+            tables: dict[str, int] = {}
+            for row in database["rows"]:
+                tables[row["table"]] = tables.get(row["table"], 0) + 1
+            total = ", ".join(f"{n} {table}" for table, n in sorted(tables.items(), key=lambda i: (-i[1], i[0])))
+            self._show_all([f"{database['database']:<12} + {total}"])
+
+    def _ready(self) -> None:
+        """Every object's every condition must be true: not merely programmed."""
+        for each in self._json("status")["objects"]:
+            conditions = [(c["type"], c["status"]) for c in each["conditions"]]
+            self._show_all([f"{each['kind']} {each['name']}: {', '.join(f'{t} {s}' for t, s in conditions)}"])
+            if any(status != "True" for _, status in conditions):
+                self._wrong("NotReady", f"{each['kind']} {each['name']}: {conditions}")
+
+    def _prove(self, phase: str) -> None:
+        proof = prove(self.lab, self._intent(), phase)
+        self._teller.step(
+            f"{len(proof.checks)} checks by packets: every machine to every other, {len(self.lab.machines)} machines"
+        )
+        self._show_all(picture.grid(proof, self.proofs[-1] if self.proofs else None))
+        self.proofs.append(proof)
+        for difference in proof.differences:
+            self._wrong("CheckDiffers", f"{phase}: {difference}")
+
+    def _wrong(self, code: str, message: str) -> None:
+        self.problems.append(Problem(code, message, remedy="`isthmus demo --keep` leaves the lab, to look into it"))
+
+    # The report.
+
+    def fields(self) -> dict[str, Any]:
+        """The contract's JSON, but for the seconds."""
+        return {
+            "scenario": self.scenario.name,
+            "sites": [
+                {"name": site.name, "type": site.layout.site.type, "versions": versions(self.lab, site.name)}
+                for site in self.lab.sites
+            ],
+            "endpoints": [
+                {"name": m.name, "site": m.site, "tenant": m.tenant, "subnet": m.switch, "address": address(m)}
+                for m in self.lab.machines
+            ],
+            "checks": [c.fields() for proof in self.proofs for c in proof.checks],
+            "omitted": [o.fields() for proof in self.proofs for o in proof.omitted],
+        }
+
+
+def versions(lab: Lab, site: str) -> dict[str, str]:
+    """What a site runs."""
+    said = {
+        "ovn": lab.exec(site, ["ovn-northd", "--version"]).stdout,
+        "openvswitch": lab.exec(site, ["ovs-vswitchd", "--version"]).stdout,
+    }
+    found = {name: re.search(r"\d+\.\d+\.\d+", text) for name, text in said.items()}
+    return {name: match[0] for name, match in found.items() if match}
+
+
+def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
+    """`DATABASE TABLE UUID` -> row, of a lab's snapshot; without OVN's own counters and the claim of the owner's name.
+
+    The claim stays when all else is removed; where IC_NB_Global was empty, its row was made for it.
+    """
+    found = {}
+    for database, tables in shot.items():
+        for table, rows in tables.items():
+            for uuid, row in rows.items():
+                columns = {
+                    column: _plain(value)
+                    for column, value in row.items()
+                    if column not in COUNTERS and not column.endswith("_timestamp")
+                }
+                if table != "IC_NB_Global" or any(columns.values()):
+                    found[f"{database} {table} {uuid}"] = columns
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A set and a map have no order."""
+    match value:
+        case ["set", list(items)]:
+            return sorted(json.dumps(i) for i in items)
+        case ["map", list(items)]:
+            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith("isthmus:claim:"))
+    return value
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """In words, a line for each row."""
+    found = [f"{key} is gone" for key in before if key not in after]
+    found += [f"{key} is new: {after[key].get('name', '')}" for key in after if key not in before]
+    for key in before.keys() & after.keys():
+        columns = [c for c, value in before[key].items() if after[key].get(c) != value]
+        if columns:
+            found.append(f"{key}: {', '.join(sorted(columns))}")
+    return sorted(found)
