@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from isthmus.backends.ovsdb.diff import Change
-from isthmus.backends.ovsdb.site import fetch
+from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
 from isthmus.controller.conditions import answers
 from isthmus.controller.entry import Entry
-from isthmus.controller.once import CONNECT, Once, scope
+from isthmus.controller.once import CONNECT, scope, sites_of
+from isthmus.controller.planner import Planner
+from isthmus.controller.world import World
 from isthmus.errors import Problem, WorldError
 from isthmus.model.facts import Subnet, Vpc
 from isthmus.model.intent import Attachment, Configuration, Fabric, Site, VpcRef
@@ -99,20 +101,25 @@ async def resolve(configuration: Configuration, timeout: float) -> Wanted:
     """Ask the planner what the documents mean here; drift and refused documents do not stop it."""
     found = Wanted()
     for fabric in configuration.fabrics:
-        async with Once(configuration, fabric, writes=False, cut=True, timeout=timeout) as once:
-            what = scope(configuration, fabric, prune=True)
-            once.planner.run(what.wanted, what.only)
-            found.invalid += once.planner.problems()
-            for name, problem in once.troubles.items():
+        # `cut`: an Interconnect with a site out of reach is worked on all the same.
+        planner = Planner(World(fabric, sites_of(configuration, fabric), writes=False), cut=True)
+        planner.world.start()
+        try:
+            troubles = await planner.world.settle(min(CONNECT, timeout))
+            planner.run(scope(configuration, fabric, prune=True).wanted, None)
+            found.invalid += planner.problems()
+            for name, problem in troubles.items():
                 found.troubles[nb(name) if name else fabric_name(configuration, fabric)] = problem
-            for entry in once.planner.entries.values():
-                _add(found, entry, once)
+            for entry in planner.entries.values():
+                _add(found, entry, planner)
+        finally:
+            await planner.world.stop()
     return found
 
 
-def _add(found: Wanted, entry: Entry, once: Once) -> None:
-    recorded = once.planner.ledger.edges(entry.name)
-    readable = once.world.readable()
+def _add(found: Wanted, entry: Entry, planner: Planner) -> None:
+    recorded = planner.ledger.edges(entry.name)
+    readable = planner.world.readable()
     sides = {s.name: s for s in entry.sides if s.site in readable}
     found.missing[entry.name] = entry.changes
     for attachment in entry.intent.attachments if entry.intent else ():
@@ -127,7 +134,7 @@ def _add(found: Wanted, entry: Entry, once: Once) -> None:
         if name not in sides and record.site in readable:
             for vpc in readable[record.site].vpcs(VpcRef(id=record.vpc)):
                 found.vpcs[entry.name, name] = vpc
-    found.probed += _probed(entry, once)
+    found.probed += _probed(entry, planner)
 
 
 def _gone(attachment: Attachment, there: set[str], record: SideRecord | None) -> Iterator[Subnet]:
@@ -138,12 +145,12 @@ def _gone(attachment: Attachment, there: set[str], record: SideRecord | None) ->
             yield Subnet(name, tuple(sorted({a.network for a in addresses}, key=str)), addresses, ())
 
 
-def _probed(entry: Entry, once: Once) -> Iterator[tuple[Key, Key, Subnet, bool]]:
+def _probed(entry: Entry, planner: Planner) -> Iterator[tuple[Key, Key, Subnet, bool]]:
     joined = entry.joined
     for side in joined.sides if joined else ():
-        if joined is None or side.site not in once.world.readable():
+        if joined is None or side.site not in planner.world.readable():
             continue
-        said = list(answers(joined, side, once.world.sites[side.site]))
+        said = list(answers(joined, side, planner.world.sites[side.site]))
         if not said:
             continue
         # One chassis that hears an answer proves the path; a target is lost when all of them lost it.
