@@ -1,0 +1,89 @@
+"""Measured in a process of its own: `python -m bench.child MODE CONFIG` prints one JSON object.
+
+sync   connect until everything is listed
+apply  sync, then write everything (first apply, where nothing stands yet)
+noop   sync, then passes from scratch that find nothing to do
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from statistics import median
+
+from isthmus.backends.files import load
+from isthmus.controller.once import Once, scope
+from isthmus.controller.planner import Planner
+
+Found = dict[str, float]
+
+
+async def _sync(config: Path) -> tuple[Once, Found, object]:
+    begin = time.perf_counter()
+    configuration = load(config)
+    read = time.perf_counter()
+    fabric = configuration.fabrics[0]
+    once = Once(configuration, fabric, writes=True, timeout=300)
+    await once.__aenter__()
+    if once.troubles:
+        raise RuntimeError(str(once.troubles))
+    done = time.perf_counter()
+    return once, {"read": read - begin, "sync": done - read}, scope(configuration, fabric, prune=True)
+
+
+async def sync(config: Path) -> Found:
+    once, found, _ = await _sync(config)
+    found["rss"] = rss()
+    await once.__aexit__()
+    return found
+
+
+async def apply(config: Path) -> Found:
+    once, found, what = await _sync(config)
+    begin = time.perf_counter()
+    await once.apply(what, "none", lambda _: None)  # type: ignore[arg-type]
+    found["apply"] = time.perf_counter() - begin
+    found["transactions"] = once.writer.transactions
+    found["rss"] = rss()
+    await once.__aexit__()
+    return found
+
+
+async def noop(config: Path) -> Found:
+    once, found, what = await _sync(config)
+    times = []
+    for _ in range(5):
+        once.planner = Planner(once.world)
+        begin = time.perf_counter()
+        once.plan(what)  # type: ignore[arg-type]
+        times.append(time.perf_counter() - begin)
+        if not all(e.clean for e in once.planner.entries.values()):
+            raise RuntimeError("something is to be written")
+    found["noop"] = median(times)
+    begin = time.perf_counter()
+    once.plan(what)  # type: ignore[arg-type]
+    found["again"] = time.perf_counter() - begin
+    found["rss"] = rss()
+    await once.__aexit__()
+    return found
+
+
+def rss() -> float:
+    """Bytes of this process that are in memory."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS"):
+            return float(line.split()[1]) * 1024
+    return 0.0
+
+
+def main() -> None:
+    modes: dict[str, Callable[[Path], Awaitable[Found]]] = {"sync": sync, "apply": apply, "noop": noop}
+    print(json.dumps(asyncio.run(modes[sys.argv[1]](Path(sys.argv[2])))))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()
