@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from isthmus.backends.ovsdb.site import OvnSite, Store
+from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.backends.ovsdb.store import Store
 from isthmus.compile.record import SIDES, SideRecord, parse
 from isthmus.model.rows import Record
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from isthmus.backends.ovsdb.site import FabricStore, OvnSite
+from isthmus.backends.ovsdb.fabric import FabricStore
+from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.errors import Problem
 from isthmus.model.intent import Fabric, Site
 

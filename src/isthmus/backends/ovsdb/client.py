@@ -59,6 +59,8 @@ class Client:
         self.database = database
         self.rows: dict[str, dict[str, dict[str, Any]]] = {table: {} for table in tables}
         self.schema: Schema | None = None
+        self.missing: tuple[str, ...] = ()
+        """`Table.column` that was asked for and that the server's schema lacks."""
         self.synced = False
         self.has_lock = False
         self.failure: Problem | None = None
@@ -138,6 +140,12 @@ class Client:
             ) from error
         if known is not None and known.keys() != self.schema.keys():
             self._last_txn = NO_SUCH_TXN
+        self.missing = tuple(
+            f"{table}.{column}"
+            for table, columns in self._tables.items()
+            for column in columns
+            if column not in self.schema.get(table, {})
+        )
         self._require_leader(await server, remote)
         found, self._last_txn, updates = await wire.call(
             "monitor_cond_since", self.database, ["data"], self._requests(), self._last_txn

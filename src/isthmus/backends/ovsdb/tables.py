@@ -39,14 +39,6 @@ IC_NORTHBOUND = {
 
 IC_SOUTHBOUND = {"Availability_Zone": ("name",)}
 
-NEEDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "OVN_Northbound": NORTHBOUND,
-    "OVN_Southbound": SOUTHBOUND,
-    "OVN_IC_Northbound": IC_NORTHBOUND,
-    "OVN_IC_Southbound": IC_SOUTHBOUND,
-}
-"""Database -> tables and columns; a server whose schema lacks one of them is too old (`missing_columns`)."""
-
 
 def northbound_where(owner: str) -> Mapping[str, list[Any]]:
     """Monitor conditions: of a cloud's switch ports we need only routers', localnets' and our own."""
