@@ -27,3 +27,16 @@ def configuration(args: argparse.Namespace) -> Configuration:
     from isthmus.backends.files import load  # noqa: PLC0415
 
     return load(config_path(args))
+
+
+def readable(args: argparse.Namespace) -> tuple[Configuration, tuple[Problem, ...]]:
+    """Documents that are valid, and what is wrong with the others; for verbs that only look.
+
+    Raises IntentError where there is no Fabric to look at.
+    """
+    from isthmus.backends.files import load_lenient  # noqa: PLC0415
+
+    listing = load_lenient(config_path(args))
+    if not listing.configuration.fabrics:
+        raise IntentError(*listing.problems)
+    return listing.configuration, listing.problems

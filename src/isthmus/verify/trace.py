@@ -27,9 +27,10 @@ class Drawing:
     @property
     def arrives(self) -> bool:
         """Every branch ends where it should."""
-        return all(self._arrived(t) for t in self.branches)
+        return all(self.reached(t) for t in self.branches)
 
-    def _arrived(self, trace: Trace) -> bool:
+    def reached(self, trace: Trace) -> bool:
+        """This branch does."""
         if self.wanted is None:
             return trace.end in (End.DELIVERED, End.ROUTER)
         return trace.end is End.DELIVERED and (trace.site, trace.lsp) == self.wanted
@@ -115,6 +116,8 @@ def draw(drawing: Drawing) -> str:
         if many:
             lines.append(f"branch {number} of {len(drawing.branches)}")
         lines += _branch(branch)
+        if branch.end is End.DELIVERED and not drawing.reached(branch):
+            lines.append(f"    that is not {drawing.target}")
     return "\n".join(lines)
 
 

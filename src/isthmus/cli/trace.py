@@ -1,0 +1,37 @@
+"""`isthmus trace`: the way of one packet through all sites, by the rows alone; exit code 1 where it does not arrive."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from isthmus.cli.common import readable
+from isthmus.cli.output import Output
+from isthmus.errors import EXIT_OK, EXIT_WORLD, WorldError
+from isthmus.model.rows import nb
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SITE/PORT", help="a logical switch port")
+    parser.add_argument("target", metavar="SITE/PORT|ADDRESS", help="another one, or an address")
+    parser.add_argument("--protocol", choices=("icmp", "tcp", "udp"), default="icmp")
+    parser.add_argument("--port", type=int, default=80, metavar="N", help="destination port of tcp and udp (80)")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+
+
+def run(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.controller.survey import read  # noqa: PLC0415
+    from isthmus.verify.reach import World  # noqa: PLC0415
+    from isthmus.verify.trace import draw, trace  # noqa: PLC0415
+
+    configuration, problems = readable(args)
+    rows = asyncio.run(read(configuration, args.timeout))
+    for word in (args.source, args.target):
+        if problem := rows.problems.get(nb(word.partition("/")[0])):
+            raise WorldError(problem)
+    out.problems([*problems, *rows.problems.values()])
+    drawings = trace(World(rows.sites), args.source, args.target, args.protocol, args.port)
+    out.result({"traces": [d.as_json() for d in drawings]})
+    for each in drawings:
+        out.line(draw(each))
+    return EXIT_OK if all(d.arrives for d in drawings) else EXIT_WORLD
