@@ -21,6 +21,9 @@ VpcKey = tuple[str, str]
 Claims = Mapping[VpcKey, Mapping[str, frozenset[Prefix]]]
 """VPC -> Interconnect -> the remote prefixes that it routes there, or wants to."""
 
+Standing = Mapping[str, Collection[Prefix]]
+"""Interconnect -> the prefixes that its rows connect now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Collision:
@@ -41,12 +44,12 @@ def remotes(sides: Iterable[Side], side: Side) -> frozenset[Prefix]:
 
 
 def collisions(
-    interconnect: Interconnect, sides: tuple[Side, ...], pools: Pools, claims: Claims, installed: Collection[str]
+    interconnect: Interconnect, sides: tuple[Side, ...], pools: Pools, claims: Claims, standing: Standing
 ) -> Iterator[Collision]:
     """Every subnet that meets another range.
 
-    claims     remote prefixes of the other Interconnects on each VPC
-    installed  names of Interconnects whose rows exist: they stay, newcomers go
+    claims    remote prefixes of the other Interconnects on each VPC
+    standing  of two that want one range, the one whose rows have it stays and the newcomer goes
     """
     yield from _inside(interconnect, sides)
     for side in sides:
@@ -57,7 +60,7 @@ def collisions(
             if there is not here:
                 for subnet in there.subnets:
                     yield from _foreign(interconnect, here, there, subnet)
-                    yield from _ours(interconnect, here, there, subnet, claims, installed)
+                    yield from _ours(interconnect, here, there, subnet, claims, standing)
 
 
 def _collision(
@@ -109,17 +112,22 @@ def _foreign(interconnect: Interconnect, here: Side, there: Side, subnet: Subnet
 
 
 def _ours(
-    interconnect: Interconnect, here: Side, there: Side, subnet: Subnet, claims: Claims, installed: Collection[str]
+    interconnect: Interconnect, here: Side, there: Side, subnet: Subnet, claims: Claims, standing: Standing
 ) -> Iterator[Collision]:
-    mine = (interconnect.name not in installed, interconnect.name)
     for name, prefixes in sorted(claims.get((here.site, here.vpc.uuid), {}).items()):
-        if name == interconnect.name or (name not in installed, name) > mine:
+        if name == interconnect.name:
             continue
         for prefix in subnet.prefixes:
-            hit = next((p for p in sorted(prefixes, key=str) if overlaps(p, prefix)), None)
-            if hit is not None:
+            mine = _rank(interconnect.name, prefix, standing)
+            hits = (p for p in sorted(prefixes, key=str) if overlaps(p, prefix) and _rank(name, p, standing) < mine)
+            if (hit := next(hits, None)) is not None:
                 text = (
                     f"{prefix} overlaps {hit} that interconnect {name!r} brings to router {here.vpc.name!r} "
                     f"of site {here.site!r}"
                 )
                 yield _collision(interconnect, "Overlap", there, subnet, text, "renumber one of them, or use two VPCs")
+
+
+def _rank(interconnect: str, prefix: Prefix, standing: Standing) -> tuple[bool, str]:
+    """The lesser of two stays: what has rows before what has none, then the first by name."""
+    return prefix not in standing.get(interconnect, ()), interconnect

@@ -13,14 +13,17 @@ from isthmus.compile.overlap import VpcKey
 from isthmus.compile.record import SideRecord
 from isthmus.compile.view import Joined, Numbers, Side
 from isthmus.controller import records
+from isthmus.model.intent import Prefix
 
 
 class Ledger:
     """Edge records by Interconnect, indexed by what allocation asks."""
 
     def __init__(self) -> None:
-        self.installed: set[str] = set()
-        """Interconnects whose rows stand with subnets: of two that collide, they came first."""
+        self.standing: dict[str, frozenset[Prefix]] = {}
+        """Interconnect -> prefixes of its rows: of two that want one range, the one that has it came first."""
+        self.version: dict[VpcKey, int] = defaultdict(int)
+        """VPC -> raised when what stands of any Interconnect on it changes."""
         self._versions: dict[str, object] = {}
         self._edges: dict[str, dict[str, SideRecord]] = {}
         self._links: dict[VpcKey, dict[str, frozenset[int]]] = defaultdict(dict)
@@ -39,15 +42,17 @@ class Ledger:
         unread = {a: e for a, e in self.edges(interconnect).items() if e.site not in sites}
         found = {**unread, **records.edges(interconnect, sites)}
         self._set(interconnect, found)
-        if any(e.prefixes for e in found.values()):
-            self.installed.add(interconnect)
-        else:
-            self.installed.discard(interconnect)
 
     def _set(self, interconnect: str, edges: dict[str, SideRecord]) -> None:
-        for edge in self.edges(interconnect).values():
+        before = self.edges(interconnect)
+        for edge in before.values():
             self._links[(edge.site, edge.vpc)].pop(interconnect, None)
         self._edges[interconnect] = edges
+        standing = frozenset(p for e in edges.values() for p in e.prefixes)
+        if self.standing.get(interconnect, frozenset()) != standing:
+            self.standing[interconnect] = standing
+            for edge in {**before, **edges}.values():
+                self.version[(edge.site, edge.vpc)] += 1
         links = frozenset(e.numbers[k] for e in edges.values() for k in ("link", "inner") if k in e.numbers)
         for edge in edges.values():
             self._links[(edge.site, edge.vpc)][interconnect] = links
@@ -118,7 +123,7 @@ class Ledger:
             self._set(name, {})
             del self._edges[name]
             self._versions.pop(name, None)
-            self.installed.discard(name)
+            self.standing.pop(name, None)
             for held in self._tags.values():
                 for tag in [t for t, holder in held.items() if holder[0] == name]:
                     del held[tag]

@@ -235,6 +235,7 @@ class Planner:
             entry.resolved_from,
             self.installation,
             tuple(self._claims_version[(s.site, s.vpc.uuid)] for s in entry.sides),
+            tuple(self.ledger.version[(s.site, s.vpc.uuid)] for s in entry.sides),
             tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self.world.readable().items()),
             self.world.fabric.index.owned_version.get(entry.name, 0),
             self._transit_seen(entry),
@@ -265,7 +266,7 @@ class Planner:
             return None
         pools = self.world.fabric.fabric.pools
         recorded = self.ledger.edges(entry.name)
-        found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.installed))
+        found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.standing))
         entry.problems = tuple(dict.fromkeys([*entry.unresolved, *(c.problem for c in found)]))
         sides = entry.sides
         if entry.problems or entry.blocked:
