@@ -59,7 +59,8 @@ class _Resolver:
 
     def _problem(self, code: str, field: str, message: str, remedy: str) -> None:
         origin = self.interconnect.origin
-        where = f"{self.attachment.field}.{field}" if field else self.attachment.field
+        # A subnet knows its whole path, an attachment's own fields only their names.
+        where = field if field.startswith("spec.") else f"{self.attachment.field}.{field}".rstrip(".")
         text = f"interconnect {self.interconnect.name!r}: {message}"
         self.problems.append(Problem(code, text, origin.file, origin.document, where, remedy))
 

@@ -1,0 +1,234 @@
+"""What is wrong with the documents once the databases are asked: said with its place and remedy, nothing written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployment import SCHEMAS, Deployment, Server, attach
+from snapshots import foreign, owned
+
+WEST = attach("west", "a", "pods")
+
+
+def refused(pair: Deployment, code: str, field: str, *words: str) -> str:
+    """The message of the one error."""
+    errors = pair.refused(*words)
+    assert [e["code"] for e in errors] == [code], errors
+    error = errors[0]
+    assert error["field"] == field
+    assert Path(error["file"]).name == ("fabric.yaml" if field in ("spec.zone", "spec.owner") else "interconnects.yaml")
+    assert error["document"] is not None
+    assert error["remedy"]
+    code_of_plan, plan = pair.run("plan")
+    assert (code_of_plan, plan["errors"]) == (2, errors)
+    return str(error["message"])
+
+
+def test_an_unknown_vpc(pair: Deployment) -> None:
+    pair.join("t", attach("east", "nobody", "web"), WEST)
+    assert "'nobody'" in refused(pair, "UnknownVpc", "spec.attachments[0].vpc")
+
+
+def test_an_ambiguous_vpc_and_its_id(pair: Deployment) -> None:
+    pair.sites["east"].nbctl("--add-duplicate lr-add a")
+    pair.join("t", attach("east", "a", "web"), WEST)
+    message = refused(pair, "AmbiguousVpc", "spec.attachments[0].vpc")
+    routers = pair.sites["east"].nb.snapshot()["Logical_Router"].values()
+    uuid = next(r["_uuid"] for r in routers if r["ports"])
+    assert uuid in message
+    pair.join("t", {**attach("east", "", "web"), "vpc": {"id": uuid}}, WEST)
+    pair.apply()
+
+
+def test_an_unknown_subnet_with_a_hint(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "webb"), WEST)
+    errors = pair.refused()
+    assert errors[0]["code"] == "UnknownSubnet"
+    assert errors[0]["field"] == "spec.attachments[0].subnets[0]"
+    assert "'web'" in errors[0]["remedy"]
+
+
+def test_a_subnet_of_another_vpc(pair: Deployment) -> None:
+    pair.sites["east"].router("b", theirs="10.9.0.1/24")
+    pair.join("t", attach("east", "a", "theirs"), WEST)
+    errors = pair.refused()
+    assert len(errors) == 1 and "'theirs'" in errors[0]["message"]
+    assert "not on" in errors[0]["message"] or "another" in errors[0]["message"], errors
+
+
+def test_a_subnet_that_is_an_external_network(pair: Deployment) -> None:
+    east = pair.sites["east"]
+    east.subnet("a", "outside", "192.0.2.129/25")
+    east.nbctl("lsp-add outside out-net -- lsp-set-type out-net localnet")
+    pair.join("t", attach("east", "a", "outside"), WEST)
+    refused(pair, "NotATenantSubnet", "spec.attachments[0].subnets[0]")
+
+
+def test_no_gateway(pair: Deployment) -> None:
+    del pair.site_specs["east"]["gateways"]
+    pair.join("t", attach("east", "a", "web"), WEST)
+    refused(pair, "NoGateway", "spec.attachments[0].gateways")
+
+
+@pytest.mark.parametrize(
+    "name, code", [("east-n1", "GatewayNotMarked"), ("moon", "UnknownGateway"), ("same", "AmbiguousGateway")]
+)
+def test_a_gateway_that_cannot_be_one(pair: Deployment, name: str, code: str) -> None:
+    for number in (7, 8):
+        pair.sites["east"].chassis(f"twin{number}", f"192.0.2.{number}0", hostname="same")
+    pair.join("t", attach("east", "a", "web", gateways=["east-gw1", name]), WEST)
+    assert repr(name) in refused(pair, code, "spec.attachments[0].gateways")
+
+
+def test_a_gateway_by_hostname(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web", gateways=["east-gw2.example"]), WEST)
+    pair.apply()
+    rows = owned(pair.snapshot())["nb/east"]
+    assert [r["chassis_name"] for k, r in rows.items() if k.startswith("Gateway_Chassis")] == ["east-gw2"]
+
+
+def test_another_zone_than_ovn_says(pair: Deployment) -> None:
+    pair.site_specs["east"]["zone"] = "orient"
+    pair.join("t", attach("east", "a", "web"), WEST)
+    message = refused(pair, "WrongZone", "spec.zone")
+    assert "'east'" in message and "'orient'" in message
+
+
+def test_an_empty_zone_name_is_set_and_nothing_else(pair: Deployment) -> None:
+    pair.sites["east"].nb.transact({"op": "update", "table": "NB_Global", "where": [], "row": {"name": ""}})
+    before = foreign(pair.snapshot())
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    after = foreign(pair.snapshot())
+    (row,) = after["nb/east"]["NB_Global"].values()
+    assert row["name"] == "east"
+    row["name"] = ""
+    assert after == before
+
+
+def test_a_site_that_nobody_uses_is_not_written(pair: Deployment) -> None:
+    """Its zone has no name, but no Interconnect is there."""
+    pair.sites["west"].router("b", other="10.7.0.1/24")
+    pair.sites["east"].nb.transact({"op": "update", "table": "NB_Global", "where": [], "row": {"name": ""}})
+    before = pair.sites["east"].nb.snapshot()
+    pair.interconnects = {}
+    pair.write()
+    code, _ = pair.run("apply", "--timeout", "8")
+    assert code == 0
+    assert pair.sites["east"].nb.snapshot() == before
+
+
+def test_all_that_is_wrong_is_said_at_once(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "x", "y", gateways=["moon"]), attach("west", "nobody", "pods"))
+    assert [e["code"] for e in pair.refused()] == ["UnknownGateway", "UnknownSubnet", "UnknownSubnet", "UnknownVpc"]
+
+
+def test_one_invalid_object_stops_all(pair: Deployment) -> None:
+    pair.join("good", attach("east", "a", "web"), WEST)
+    pair.join("bad", attach("east", "a", "nothing"), attach("west", "a", "jobs"))
+    errors = pair.refused()
+    assert [e["document"] for e in errors] == [1]
+
+
+def test_an_unreachable_database_names_its_site_and_address(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.site_specs["west"]["northbound"] = ["tcp:127.0.0.1:1"]
+    pair.site_specs["west"]["insecure"] = True
+    pair.write()
+    before = pair.northbound()
+    code, found = pair.run("apply", "--timeout", "3")
+    if code == 2:  # spelled otherwise: what counts here is the message
+        pytest.fail(str(found))
+    assert code == 1
+    (error,) = found["errors"]
+    assert "'west'" in error["message"] and "tcp:127.0.0.1:1" in error["message"] and error["remedy"]
+    assert error["file"].endswith("fabric.yaml")
+    assert pair.northbound() == before
+
+
+def test_an_address_of_the_wrong_database(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.site_specs["west"]["northbound"] = [pair.sites["west"].sb.remote]
+    pair.write()
+    before = pair.northbound()
+    code, found = pair.run("apply", "--timeout", "3")
+    assert code == 1
+    assert [e["code"] for e in found["errors"]] == ["NoSuchDatabase"]
+    assert "OVN_Northbound" in found["errors"][0]["message"] and found["errors"][0]["remedy"]
+    assert pair.northbound() == before
+
+
+def test_a_schema_that_is_too_old(pair: Deployment, tmp_path: Path) -> None:
+    schema = json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text())
+    del schema["tables"]["Logical_Router_Policy"]["columns"]["nexthops"]
+    old = tmp_path / "old.ovsschema"
+    old.write_text(json.dumps(schema))
+    server = Server(tmp_path / "old", "nb", schema=old)
+    try:
+        pair.site_specs["west"]["northbound"] = [server.remote]
+        pair.join("t", attach("east", "a", "web"), WEST)
+        before = pair.northbound()
+        code, found = pair.run("apply", "--timeout", "3")
+        assert code == 1
+        assert [e["code"] for e in found["errors"]] == ["SchemaTooOld"]
+        assert "Logical_Router_Policy.nexthops" in found["errors"][0]["message"]
+        assert pair.northbound() == before
+    finally:
+        server.stop()
+
+
+# -- whose rows -------------------------------------------------------------------------------------------
+
+
+def test_another_installation_s_claim_is_refused_until_adopted(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    pair.ic_nb.transact(
+        {"op": "update", "table": "IC_NB_Global", "where": [],
+         "row": {"external_ids": ["map", [["isthmus:claim:default", "somebody-else"]]]}}
+    )  # fmt: skip
+    refused(pair, "ForeignInstallation", "spec.owner")
+    assert pair.run("disconnect", "t", "--timeout", "3")[0] == 2
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply("--adopt")
+    rows = [r for found in owned(pair.snapshot()).values() for r in found.values()]
+    assert {r["external_ids"]["isthmus:id"] for r in rows} == {"somebody-else"}
+    pair.apply()
+
+
+def test_a_second_installation_of_the_same_name_at_one_shared_site_is_refused(pair: Deployment, deploy: Any) -> None:
+    """Two Fabrics of one owner's name meet at a site: the second may not touch, prune or reuse the first's rows."""
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    other = deploy("east", "north")
+    other.sites["north"].router("n", net="10.8.0.1/24")
+    other.sites["east"].stop() if hasattr(other.sites["east"], "stop") else None
+    other.site_specs["east"]["northbound"] = [pair.sites["east"].nb.remote]
+    other.site_specs["east"]["southbound"] = [pair.sites["east"].sb.remote]
+    other.join("u", attach("east", "a", "db"), attach("north", "n", "net"))
+    before = pair.northbound()
+    for words in ((), ("--prune",)):
+        code, found = other.run("apply", "--timeout", "3", *words)
+        assert code == 2
+        assert [e["code"] for e in found["errors"]] == ["ForeignInstallation"]
+    assert pair.northbound() == before
+    assert not any(owned({"nb/north": other.sites["north"].nb.snapshot()}).values())
+
+
+def test_two_owners_share_sites_and_a_fabric_without_seeing_each_other(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    first = pair.northbound()
+    pair.fabric["owner"] = "second"
+    pair.join("t", attach("east", "a", "db"), attach("west", "a", "jobs"))
+    pair.apply("--prune")
+    both = pair.snapshot()
+    assert all(owned(both, "default").values()) and all(owned(both, "second").values())
+    assert owned(both, "default").keys() == owned(first, "default").keys()
+    assert {d: set(r) for d, r in owned(both, "default").items()} == {d: set(r) for d, r in owned(first).items()}
+    assert pair.run("disconnect", "t", "--timeout", "8")[0] == 0
+    assert not any(owned(pair.snapshot(), "second").values())
+    assert foreign(pair.snapshot(), "second").keys() == foreign(first, "second").keys()
