@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result]:
-    """Locks first, then the file, then the databases: whoever waits for a lock has changed nothing."""
+    """Locks first, then the file, then the databases: whoever waits for a lock, or is refused, has changed nothing."""
     from isthmus.controller.once import Once, scope  # noqa: PLC0415
 
     results: list[Result] = []
@@ -47,12 +47,13 @@ async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result
             known = known or once.knows(args.name)
             if edit.absent and not known:
                 continue
+            what = scope(edit.edited, fabric, prune=False, only=[args.name])
+            once.plan(what)
             if not written:
                 edit.write()
                 written = True
             for change in edit.changes:
                 out.line(change)
-            what = scope(edit.edited, fabric, prune=False, only=[args.name])
             results.append(await once.apply(what, args.wait, Progress(out).say))
     if edit.absent and not known:
         problem = Problem(
