@@ -7,14 +7,35 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from isthmus.backends.ovsdb.schema import parse_schema
-from isthmus.model.rows import Record, Snapshot
+from isthmus.model.rows import Snapshot
 
 SCHEMAS = Path("/usr/share/ovn")
+
+
+@cache
+def _schema() -> Any:
+    return parse_schema(json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text()))
+
+
+def _everything() -> list[Any]:
+    return ["OVN_Northbound", *({"op": "select", "table": t, "where": []} for t in _schema())]
+
+
+def decoded(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Snapshot:
+    """A northbound database as the project decodes it, from OVSDB's JSON: table -> uuid -> column -> value."""
+    return {
+        table: {
+            u: {c: k.decode(row[c]) for c, k in _schema()[table].items()} | {"_uuid": u} for u, row in found.items()
+        }
+        for table, found in rows.items()
+    }
 
 
 class Northd:
@@ -70,16 +91,9 @@ class Northd:
 
     def snapshot(self) -> Snapshot:
         """The northbound database, decoded as the project decodes it."""
-        schema = parse_schema(json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text()))
-        operations: list[Any] = ["OVN_Northbound", *({"op": "select", "table": t, "where": []} for t in schema)]
-        answers = json.loads(self._run("ovsdb-client", "transact", self.nb, json.dumps(operations)))
-        found: dict[str, dict[str, Record]] = {}
-        for table, answer in zip(schema, answers, strict=True):
-            rows = found.setdefault(table, {})
-            for row in answer["rows"]:
-                uuid = row["_uuid"][1]
-                rows[uuid] = {c: k.decode(row[c]) for c, k in schema[table].items()} | {"_uuid": uuid}
-        return found
+        answers = json.loads(self._run("ovsdb-client", "transact", self.nb, json.dumps(_everything())))
+        rows = {t: {r["_uuid"][1]: r for r in a["rows"]} for t, a in zip(_schema(), answers, strict=True)}
+        return decoded(rows)
 
     def stop(self) -> None:
         pids = [int(p.read_text()) for p in self.directory.glob("*.pid")]

@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     for need in needs:
         out.line(f"{need['database']} {need['table']} {need['key']}: {NEEDS[need['op']]}, see isthmus plan")
     out.result({"rows": [e.as_json() for e in found], "object": {"name": args.word, "rows": has, "needs": needs}})
-    out.problems([*problems, *rows.problems.values()])
+    if problems := (*problems, *rows.problems.values()):
+        out.problems(problems)
     return EXIT_WORLD if rows.problems else EXIT_OK
 
 

@@ -31,7 +31,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
             out.line(line)
     if not shown:
         out.line("nothing is joined")
-    out.problems([*problems, *troubles])
+    if problems := (*problems, *troubles):
+        out.problems(problems)
     return EXIT_WORLD if troubles else EXIT_OK
 
 

@@ -29,7 +29,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     for word in (args.source, args.target):
         if problem := rows.problems.get(nb(word.partition("/")[0])):
             raise WorldError(problem)
-    out.problems([*problems, *rows.problems.values()])
+    if problems := (*problems, *rows.problems.values()):
+        out.problems(problems)
     drawings = trace(World(rows.sites), args.source, args.target, args.protocol, args.port)
     out.result({"traces": [d.as_json() for d in drawings]})
     for each in drawings:

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
         _print_live(by, judged, live, out)
     out.result(result)
     out.line(f"{len(judged)} pairs of subnets, {len(found)} differences")
-    out.problems([*rows.problems.values(), *wanted.invalid])
+    if problems := [*rows.problems.values(), *wanted.invalid]:
+        out.problems(problems)
     if found or rows.problems:
         return EXIT_WORLD
     return EXIT_INTENT if wanted.invalid else EXIT_OK
