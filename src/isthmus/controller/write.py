@@ -38,7 +38,7 @@ class Writer:
         for entry in self._planner.entries.values():
             entry.failed = None
         pending = {s for s in self._world.readable() if self._work(nb(s)) or self._shared(s) or self._settings(s)}
-        if self._work(IC_NB) or (pending and self._world.fabric.claim is None and self._needs_claim()):
+        if self._work(IC_NB) or (self._world.fabric.claim is None and self._needs_claim()):
             await self._send(IC_NB, self._work(IC_NB), self._to_fabric)
         failed = {e.name for e in self._planner.entries.values() if e.failed}
         await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))

@@ -9,6 +9,7 @@ from typing import Any
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.diff import Change, Differ, Owner
 from isthmus.backends.ovsdb.index import Index
+from isthmus.backends.ovsdb.tables import SINGLE_ROW
 from isthmus.backends.ovsdb.write import operations
 from isthmus.errors import Problem
 from isthmus.model.intent import Origin
@@ -78,5 +79,12 @@ def unusable(client: Client) -> Problem | None:
             "SchemaTooOld",
             f"{remote}: the schema lacks {', '.join(client.missing)}",
             remedy="upgrade OVN to 22.03 or later and convert the database",
+        )
+    table = SINGLE_ROW.get(client.database)
+    if table and not client.rows[table]:
+        return Problem(
+            "EmptyDatabase",
+            f"{remote}: the database is empty, it has no row in {table}",
+            remedy="restore its contents, or start a new one: ovn-nbctl init, ovn-sbctl init",
         )
     return None

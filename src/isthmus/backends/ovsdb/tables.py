@@ -27,6 +27,7 @@ NORTHBOUND = {
 }  # fmt: skip
 
 SOUTHBOUND = {
+    "SB_Global": ("external_ids",),
     "Chassis": ("name", "hostname", "other_config"),
     "Chassis_Private": ("name", "nb_cfg", "external_ids"),
     "Port_Binding": ("logical_port", "type", "chassis", "external_ids"),
@@ -38,6 +39,12 @@ IC_NORTHBOUND = {
 }
 
 IC_SOUTHBOUND = {"Availability_Zone": ("name",)}
+
+
+SINGLE_ROW = {"OVN_Northbound": "NB_Global", "OVN_Southbound": "SB_Global"}
+"""What every database that OVN has begun to use holds. Without it a listing is not a deployment without routers, but a
+database that was lost and not restored yet: what it lacks must not be taken for removed. An interconnect database may
+be empty: we fill it."""
 
 
 def northbound_where(owner: str) -> Mapping[str, list[Any]]:
