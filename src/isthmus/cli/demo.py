@@ -61,7 +61,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
                 _remove(name)
                 step("the lab is gone")
     out.result({"seconds": round(time.monotonic() - begin, 2)})
-    out.problems(demo.problems)
+    if demo.problems:
+        out.problems(demo.problems)
     _farewell(name, out, kept=kept, well=not demo.problems)
     return EXIT_WORLD if demo.problems else EXIT_OK
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,8 @@ from isthmus.model.intent import Configuration
 
 STEP = 120.0
 """Seconds that one command of the operator may take before the demo gives up."""
+WIDTH = 150
+"""Characters of a line that is shown."""
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
 
 
@@ -128,9 +130,10 @@ class Demo:
         self._teller.step(f"$ isthmus {' '.join(words)}")
         return json.loads(self._run(*words, "--output", "json"))
 
-    def _show_all(self, lines: Any) -> None:
+    def _show_all(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self._teller.show(f"    {line}".rstrip())
+            text = f"    {line}".rstrip()
+            self._teller.show(text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…")
 
     def _plan(self) -> None:
         for database in self._json("plan")["databases"]:

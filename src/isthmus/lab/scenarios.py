@@ -49,14 +49,14 @@ _ALL = (
         says="two OVN deployments, two tenants with the same addresses in both",
         lab="two-sites",
         cut=Cut("tenant-a", "a-db"),
-        trace=("cloud/cloud-a-web-1", "cluster/cluster-a-pods-2"),
+        trace=("cloud/cloud-a-web-1", "10.2.1.12"),
     ),
     Scenario(
         name="three-sites",
         says="one cloud and two clusters, each its own OVN deployment, two tenants with the same addresses",
         lab="three-sites",
         cut=Cut("tenant-a", "a-db"),
-        trace=("east/east-a-pods-1", "west/west-a-pods-2"),
+        trace=("east/east-a-pods-1", "10.3.1.12"),
     ),
 )
 
