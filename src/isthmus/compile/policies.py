@@ -129,19 +129,23 @@ def _hosts(addresses: Iterable[Address]) -> list[Prefix]:
 
 
 def _vpc(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:
-    """Packets to remote prefixes must have entered by a listed subnet's port or the link.
+    """What goes to remote prefixes entered by a listed subnet's port or the link; what comes from them, by the link.
 
-    The edge sees source addresses only; a neighbour on an external or unlisted network could forge a listed one.
+    The edge sees source addresses only; a neighbour on an external or unlisted network could forge a listed one, or
+    pose as the far side, who would get the answer.
     """
     away = {p for other in joined.others(side) for p in reached(joined, other)}
+    link = f'inport == "{maker.name("link-vpc")}"'
     entries = [maker.name("link-vpc"), *(port for s in side.subnets for port in s.ports)]
     inports = "{" + ", ".join(f'"{name}"' for name in sorted(set(entries))) + "}"
     for version in joined.families:
-        if destination := _set(version, away):
-            match = f"ip{version}.dst == {destination}"
+        if remote := _set(version, away):
+            enter = f"inport == {inports} && ip{version}.dst == {remote}"
+            if back := pairs(version, away, side.prefixes):
+                enter = f"({enter}) || ({link} && {back})"
             for what, priority, action, text in (
-                ("enter", VPC_ALLOW, "allow", f"inport == {inports} && {match}"),
-                ("drop", VPC_DROP, "drop", match),
+                ("enter", VPC_ALLOW, "allow", enter),
+                ("drop", VPC_DROP, "drop", f"ip{version}.dst == {remote} || ip{version}.src == {remote}"),
             ):
                 columns: Mapping[str, Value] = {"priority": priority, "match": text, "action": action}
                 key = f"vpc/policy/{version}/{what}"
