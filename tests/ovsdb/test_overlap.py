@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from deployment import Deployment, Serving, attach
 from snapshots import foreign, owned
 
@@ -68,6 +69,12 @@ def test_a_default_route_may_contain_it(pair: Deployment, prefix: str, hop: str)
     pair.sites["east"].nbctl(f"lr-route-add a {prefix} {hop}")
     pair.join("t", EAST, WEST)
     pair.apply()
+
+
+def test_the_fabric_s_own_pools_count(pair: Deployment) -> None:
+    pair.fabric["addressPools"] = {"link": ["10.1.0.0/16", "fd69:7374::/32"]}
+    pair.join("t", EAST, WEST)
+    assert "10.1.0.0/16" in only(pair.refused(), "PoolOverlap")["message"]
 
 
 def test_the_same_ranges_in_different_vpcs_are_normal(pair: Deployment) -> None:

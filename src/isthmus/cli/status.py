@@ -11,7 +11,7 @@ from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
 if TYPE_CHECKING:
-    from isthmus.model.intent import Configuration
+    from isthmus.api import Listing
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
     listing = load_lenient(config_path(args))
     if not listing.configuration.fabrics:
         raise IntentError(*listing.problems)
-    objects, problems = asyncio.run(status(listing.configuration, args.timeout))
+    objects, problems = asyncio.run(status(listing, args.timeout))
     out.result({"objects": objects})
     for each in objects:
         out.line(f"{each['kind']} {each['name']}")
@@ -35,20 +35,24 @@ def run(args: argparse.Namespace, out: Output) -> int:
     return EXIT_WORLD if problems or listing.problems else EXIT_OK
 
 
-async def status(configuration: Configuration, timeout: float) -> tuple[list[dict[str, Any]], list[Problem]]:
+async def status(listing: Listing, timeout: float) -> tuple[list[dict[str, Any]], list[Problem]]:
     """Objects of the contract, and what is out of reach."""
-    from isthmus.controller.conditions import reachability  # noqa: PLC0415
-    from isthmus.controller.once import Once, scope  # noqa: PLC0415
+    from isthmus.controller.conditions import reachability, refused  # noqa: PLC0415
+    from isthmus.controller.once import Once, Scope  # noqa: PLC0415
+    from isthmus.controller.wanted import wanted  # noqa: PLC0415
 
     objects: list[dict[str, Any]] = []
     problems: list[Problem] = []
+    configuration = listing.configuration
     for fabric in configuration.fabrics:
+        what = wanted(listing, fabric)
         async with Once(configuration, fabric, writes=False, timeout=timeout) as once:
-            found = await once.look(scope(configuration, fabric, prune=True))
+            found = await once.look(Scope(what.interconnects, None, what.invalid))
+            unread = {name: refused(said) for name, said in what.unreadable.items()}
             problems += found.problems
             objects.append(reachability("Fabric", fabric.name, once.troubles.get("")))
             objects += [reachability("Site", name, once.troubles.get(name)) for name in sorted(once.world.sites)]
-            for name, conditions in sorted(found.conditions.items()):
+            for name, conditions in sorted({**found.conditions, **unread}.items()):
                 fields = [c.fields() for c in conditions]
                 objects.append({"kind": "Interconnect", "name": name, "conditions": fields})
     return objects, list(dict.fromkeys(problems))

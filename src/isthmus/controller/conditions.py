@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from zlib import crc32
@@ -67,11 +67,23 @@ def _unwanted(entry: Entry) -> Verdict:
     return "False", "NotInDocuments", "rows of it stand, but no document names it; apply --prune removes them"
 
 
+def refused(problems: Sequence[Problem]) -> list[Condition]:
+    """Of an Interconnect whose text cannot be read as one: what stands of it is left alone."""
+    verdict = _wrong(problems)
+    rest: Verdict = ("Unknown", "NotAccepted", "what stands of it is left as it is")
+    found: dict[str, Verdict] = {"Accepted": verdict, "Programmed": rest, "Reachable": rest, "Ready": verdict}
+    return [Condition(kind, *v, 0) for kind, v in found.items()]
+
+
+def _wrong(problems: Sequence[Problem]) -> Verdict:
+    first = problems[0]
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return "False", first.code, f"{first.message}; {first.remedy}{more}"
+
+
 def _accepted(entry: Entry) -> Verdict:
     if entry.problems:
-        first = entry.problems[0]
-        more = f" (and {len(entry.problems) - 1} more)" if len(entry.problems) > 1 else ""
-        return "False", first.code, f"{first.message}; {first.remedy}{more}"
+        return _wrong(entry.problems)
     if entry.blocked is not None:
         return "Unknown", entry.blocked.code, entry.blocked.message
     return "True", "Valid", "the intent is valid here"

@@ -39,6 +39,8 @@ class Scope:
 
     wanted: Mapping[str, Interconnect]
     only: frozenset[str] | None
+    invalid: Mapping[str, tuple[Problem, ...]] = field(default_factory=dict)
+    """What is wrong with the text of some of them; only `look` goes on in spite of it."""
 
 
 @dataclass
@@ -151,7 +153,7 @@ class Once:
         patience = asyncio.get_running_loop().time() + SETTLE
         while True:
             self.world.woken.clear()
-            self.planner.run(what.wanted, what.only)
+            self.planner.run(what.wanted, what.only, what.invalid)
             found = self.result()
             behind = any(c.reason == "ChassisBehind" for cs in found.conditions.values() for c in cs)
             left = patience - asyncio.get_running_loop().time()

@@ -294,7 +294,7 @@ class Planner:
         lingering += [
             name
             for name, site in self.world.sites.items()
-            if name not in members and name not in lingering and entry.name in site.index.owned and recorded
+            if name not in members and name not in lingering and _reaches(site, entry.name) and recorded
         ]
         entry.lingering = tuple(sorted(set(lingering)))
         for site in entry.lingering:
@@ -306,7 +306,7 @@ class Planner:
         """The rows are gone, and every chassis that had them has worked off an `nb_cfg` from after that."""
         site = self.world.readable().get(site_name)
         key = (interconnect, site_name)
-        if site is None or interconnect in site.index.owned:
+        if site is None or _reaches(site, interconnect):
             self._absent_since.pop(key, None)
             return False
         needed = self._absent_since.setdefault(key, site.nb_cfg)
@@ -336,6 +336,11 @@ class Planner:
             if changes := site.diff(SITE, desired, self.owner):
                 found[nb(name)] = changes
         return found
+
+
+def _reaches(site: OvnSite, interconnect: str) -> bool:
+    """Rows of it stand; a subnet that we defined and that machines keep alone is no way to anywhere."""
+    return any("/subnet/" not in key for _, key in site.owned(interconnect))
 
 
 def _narrow(side: Side, recorded: SideRecord | None, losing: set[tuple[str, str]]) -> Side:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from isthmus.api import Listing
 from isthmus.backends.files import load_lenient
-from isthmus.controller.conditions import Condition, conditions
+from isthmus.controller.conditions import Condition, conditions, refused
 from isthmus.controller.once import CONNECT, sites_of
 from isthmus.controller.planner import Planner
+from isthmus.controller.wanted import Wanted, wanted
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
-from isthmus.model.intent import Configuration, Fabric, Interconnect
+from isthmus.model.intent import Configuration, Fabric
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +142,7 @@ class _Loop:
         self.planner = Planner(self.world)
         self.writer = Writer(self.planner)
         self.active = False
-        self._wanted: dict[str, Interconnect] = {}
-        self._invalid: dict[str, tuple[Problem, ...]] = {}
-        self._frozen: frozenset[str] = frozenset()
+        self._wanted = Wanted({}, {}, {})
         self._prune = False
         self._settled = False
         self.world.start()
@@ -158,18 +157,7 @@ class _Loop:
 
     def want(self, listing: Listing) -> None:
         """Take over what the documents say now; a refused text may only take reach away."""
-        mine = [i for i in listing.configuration.interconnects if i.fabric == self.fabric.name]
-        self._wanted = {i.name: i for i in mine}
-        self._invalid = {}
-        frozen = set()
-        for refused in listing.refused:
-            if refused.attachments is None:
-                frozen.add(refused.name)
-                self._wanted.pop(refused.name, None)
-            else:
-                self._wanted[refused.name] = Interconnect(refused.name, self.fabric.name, refused.attachments)
-                self._invalid[refused.name] = refused.problems
-        self._frozen = frozenset(frozen)
+        self._wanted = wanted(listing, self.fabric)
         self._prune = listing.listed
 
     async def step(self) -> bool:
@@ -178,7 +166,7 @@ class _Loop:
             await self.world.settle(CONNECT)
             self._settled = True
         self.world.woken.clear()
-        self.planner.run(self._wanted, self._scope(), self._invalid)
+        self.planner.run(self._wanted.interconnects, self._scope(), self._wanted.invalid)
         self.active = not self.world.without_lock() and not self.world.fabric.trouble
         if not self.active or self.planner.foreign_claim:
             return False
@@ -197,17 +185,21 @@ class _Loop:
 
     def _scope(self) -> frozenset[str] | None:
         """Everything of the owner; but what cannot be told to be unwanted is left alone."""
-        if self._prune and not self._frozen:
+        if not self._prune:
+            return frozenset(self._wanted.interconnects)
+        if not self._wanted.unreadable:
             return None
-        known = {n for s in self.world.readable().values() for n in s.index.owned} | set(self._wanted)
-        return frozenset(known - self._frozen if self._prune else self._wanted)
+        stores = (*self.world.readable().values(), self.world.fabric)
+        known = {n for s in stores for n in s.index.owned} | set(self._wanted.interconnects)
+        return frozenset(known.difference(self._wanted.unreadable))
 
     def conditions(self) -> dict[str, list[Condition]]:
-        return {
+        found = {
             e.name: conditions(e, self.world, self.writer.written_cfg)
             for e in self.planner.entries.values()
             if e.intent is not None
         }
+        return found | {name: refused(problems) for name, problems in self._wanted.unreadable.items()}
 
 
 def signature(path: Path) -> object:

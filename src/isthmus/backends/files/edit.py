@@ -24,6 +24,7 @@ from isthmus.backends.files.yamltext import Malformed
 from isthmus.errors import Conflict, IntentError, Problem, WorldError
 from isthmus.model.intent import Attachment, Configuration, Interconnect
 
+NOTHING = "# no document is left\n"
 BOM = b"\xef\xbb\xbf"
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -166,7 +167,9 @@ def _with_text(edit: Edit, values: list[object], attachment: Attachment | None, 
         done = False
     if not done:
         raise _by_hand(edit)
-    edit = replace(edit, old=old, new=mark + editor.result().encode())
+    # A file without a byte could as well be one that is just being written: it would count as not listed.
+    left = editor.result() or ("" if editor.json else NOTHING)
+    edit = replace(edit, old=old, new=mark + left.encode())
     _check(edit, values)
     return edit
 

@@ -85,7 +85,12 @@ def _read(file: Path, problems: list[Problem]) -> list[Draft]:
     drafts: list[Draft] = []
     base = file.parent.absolute()
     try:
-        for index, value in enumerate(decode(_bytes(file), file.suffix)):
+        data = _bytes(file)
+        if not data and file.suffix != ".json":
+            # Somebody is just writing it, as likely as not: no reason to take anything away.
+            problems.append(Problem("NoDocuments", "the file is empty", str(file), remedy="fill it, or remove it"))
+            return []
+        for index, value in enumerate(decode(data, file.suffix)):
             drafts.append(parse(value, Origin(str(file), index), base))
     except OSError as error:
         problems.append(Problem("NoSuchFile", f"cannot be read: {error.strerror}", str(file), remedy="check its mode"))
