@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import permutations
@@ -42,10 +43,12 @@ class Running:
         self.links = links()
         self.held: set[str] = set()
         self.said: list[str] = []
+        # Not a pipe: nobody reads it before stderr has ended.
+        self.result = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [*COMMAND, *words, "--output", "json"],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self.result,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -67,9 +70,9 @@ class Running:
     def end(self) -> tuple[int, dict[str, Any]]:
         for _ in self.lines():
             pass
-        assert self.process.stdout is not None
-        found = json.loads(self.process.stdout.read())
-        return self.process.wait(TIMEOUT), found
+        code = self.process.wait(TIMEOUT)
+        self.result.seek(0)
+        return code, json.load(self.result)
 
     def assert_nothing_left(self) -> None:
         assert_nothing_left(self.name, self.held, self.links)
@@ -84,6 +87,9 @@ def demo(*words: str) -> Iterator[Running]:
         with suppress(ProcessLookupError):
             os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait(TIMEOUT)
+        running.result.close()
+        assert running.process.stderr is not None
+        running.process.stderr.close()
         state.remove(running.name)
 
 

@@ -23,6 +23,8 @@ from isthmus.model.intent import Configuration
 
 STEP = 120.0
 """Seconds that one command of the operator may take before the demo gives up."""
+READY = 20.0
+"""Seconds that conditions may take to be true after a command that has waited for them."""
 WIDTH = 150
 """Characters of a line that is shown."""
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
@@ -144,12 +146,22 @@ class Demo:
             self._show_all([f"{database['database']:<12} + {total}"])
 
     def _ready(self) -> None:
-        """Every object's every condition must be true: not merely programmed."""
-        for each in self._json("status")["objects"]:
-            conditions = [(c["type"], c["status"]) for c in each["conditions"]]
-            self._show_all([f"{each['kind']} {each['name']}: {', '.join(f'{t} {s}' for t, s in conditions)}"])
-            if any(status != "True" for _, status in conditions):
-                self._wrong("NotReady", f"{each['kind']} {each['name']}: {conditions}")
+        """Every object's every condition is true, not merely programmed; a probe on a busy machine gets some time."""
+        deadline = time.monotonic() + READY
+        while True:
+            objects = self._json("status")["objects"]
+            untrue = [(o, c) for o in objects for c in o["conditions"] if c["status"] != "True"]
+            for each in objects:
+                conditions = ", ".join(f"{c['type']} {c['status']}" for c in each["conditions"])
+                self._show_all([f"{each['kind']} {each['name']}: {conditions}"])
+            if not untrue or time.monotonic() > deadline:
+                break
+            for each, c in untrue:
+                self._teller.step(f"{each['name']}: {c['type']} {c['status']}: {c['reason']}: {c['message']}")
+            time.sleep(0.5)
+        for each, c in untrue:
+            what = f"{each['kind']} {each['name']}: {c['type']} is {c['status']}"
+            self._wrong("NotReady", f"{what}: {c['reason']}: {c['message']}")
 
     def _prove(self, phase: str) -> None:
         proof = prove(self.lab, self._intent(), phase)
