@@ -267,7 +267,7 @@ class Deployment:
 
     def _dump(self, name: str, documents: list[dict[str, Any]]) -> None:
         new = self.config / f".{name}.new"
-        new.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        new.write_text(yaml.safe_dump_all(documents, sort_keys=False) or "# none\n")
         new.rename(self.config / name)
 
     def join(self, name: str, *attachments: dict[str, Any]) -> None:
@@ -324,6 +324,8 @@ class Serving:
         self._loop.close()
 
     def stop(self) -> None:
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
         self._thread.join(10)
         assert not self._thread.is_alive()
