@@ -100,7 +100,7 @@ class Unixes:
 
     def _dump(self, name: str, found: Documents) -> None:
         new = self.directory / name
-        new.write_text(yaml.safe_dump_all(found, sort_keys=False))
+        new.write_text(yaml.safe_dump_all(found, sort_keys=False) or "# none\n")
         new.rename(self.config / name)
 
     @property

@@ -125,6 +125,7 @@ class Once:
         """Write until everything stands and the awaited condition holds. Raises NotReady, IntentError, LockHeld."""
         await self.lock()
         self.plan(what)
+        self._interrupted()
         while True:
             self.world.woken.clear()
             wrote = await self.writer.run()
@@ -183,10 +184,17 @@ class Once:
         silent = [n for n, p in self.world.troubles().items() if p.code == "NotListed"]
         if silent and asyncio.get_running_loop().time() < self._patient_until:
             return f"no answer yet from {', '.join(n or 'the fabric' for n in silent)}"
+        if lost := self._interrupted():
+            return f"connecting again to {', '.join(n or 'the fabric' for n in lost)}"
         for entry in self.planner.entries.values():
             if missing := self._missing_of(entry, wait):
                 return missing
         return ""
+
+    def _interrupted(self) -> list[str]:
+        """What we were connected to a moment ago: a server that restarts gets the time to do so."""
+        now = asyncio.get_running_loop().time()
+        return [name for name, since in self.world.interrupted(now).items() if now < since + CONNECT]
 
     def _missing_of(self, entry: Entry, wait: Wait) -> str:
         if entry.blocked is not None:

@@ -19,6 +19,8 @@ class World:
         self.writes = writes
         self.fabric = FabricStore(fabric, self.woken.set, writes=writes)
         self.sites = {s.name: OvnSite(s, fabric.owner, self.woken.set, writes=writes) for s in sites}
+        self._heard: set[str] = set()
+        self._lost: dict[str, float] = {}
 
     def start(self) -> None:
         self.fabric.start()
@@ -34,6 +36,13 @@ class World:
         if problem := self.fabric.trouble:
             found[""] = problem
         return found
+
+    def interrupted(self, now: float) -> dict[str, float]:
+        """What was in reach when this was asked before and is not now: site, or "" for the Fabric -> since when."""
+        troubles = self.troubles()
+        self._heard |= {*self.sites, ""} - troubles.keys()
+        self._lost = {name: self._lost.get(name, now) for name in troubles if name in self._heard}
+        return self._lost
 
     def readable(self) -> dict[str, OvnSite]:
         return {name: site for name, site in self.sites.items() if site.trouble is None}
