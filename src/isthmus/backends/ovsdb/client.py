@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from isthmus.backends.ovsdb.schema import Schema, parse_schema
-from isthmus.backends.ovsdb.wire import Rejected, Wire, open_wire, why_unreachable
+from isthmus.backends.ovsdb.wire import Rejected, Wire, open_wire, refused_us, why_unreachable
 from isthmus.errors import Conflict, Problem, Unreachable, WorldError
 from isthmus.model.intent import Endpoint
 from isthmus.model.rows import Record
@@ -117,6 +117,10 @@ class Client:
                 await self._watch(wire)
             error = wire.closed.result()
             self._lost(why_unreachable(remote, error or ConnectionResetError("the server closed the connection")))
+        except ConnectionError as error:
+            if remote.startswith("ssl:") and not wire.answered:
+                raise Unreachable(refused_us(remote)) from error
+            raise
         finally:
             wire.close()
 

@@ -38,6 +38,8 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
         self.heard = asyncio.get_running_loop().time()
+        self.answered = False
+        """The server has said anything yet."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -47,12 +49,15 @@ class Wire(asyncio.Protocol):
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(exc or ConnectionResetError("the server closed the connection"))
+                # Of several requests under way only one may be awaited: the others' end is no news.
+                future.exception()
         self._waiting.clear()
         if not self.closed.done():
             self.closed.set_result(exc)
 
     def data_received(self, data: bytes) -> None:
         self.heard = asyncio.get_running_loop().time()
+        self.answered = True
         self._buffer.append(data)
         # Messages are not delimited, but every one ends in a brace: parsing is tried only there, so a message
         # of many chunks costs few vain attempts.
@@ -135,6 +140,19 @@ async def open_wire(remote: str, tls: Tls | None, notify: Notify) -> Wire:
         raise Unreachable(why_unreachable(remote, error)) from error
 
 
+def refused_us(remote: str) -> Problem:
+    """In TLS 1.3 a server judges our certificate after our side is done: then it just hangs up, before any answer."""
+    return _tls_failed(remote, "the server closed the connection as soon as it saw our certificate")
+
+
+def _tls_failed(remote: str, said: str) -> Problem:
+    return Problem(
+        "TlsFailed",
+        f"{remote}: TLS failed: {said}",
+        remedy="check that spec.tls.certFile is valid, not expired, and signed by a CA that the server trusts",
+    )
+
+
 def why_unreachable(remote: str, error: BaseException) -> Problem:
     """A sentence and a remedy for what the operating system or TLS said."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -144,11 +162,7 @@ def why_unreachable(remote: str, error: BaseException) -> Problem:
             remedy="check spec.tls.caFile, the certificate's expiry and names, or set spec.tls.serverName",
         )
     if isinstance(error, ssl.SSLError):
-        return Problem(
-            "TlsFailed",
-            f"{remote}: TLS failed: {error.reason or error}",
-            remedy="check that spec.tls.certFile is valid, not expired, and signed by a CA that the server trusts",
-        )
+        return _tls_failed(remote, str(error.reason or error))
     if isinstance(error, TimeoutError):
         reason = f"no answer within {CONNECT_TIMEOUT:g} s"
     else:
