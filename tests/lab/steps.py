@@ -56,18 +56,18 @@ def set_site(lab: Lab, site: str, **spec: Any) -> None:
     edit(lab, "fabric.yaml", change)
 
 
-def write_interconnects(lab: Lab, **wanted: list[dict[str, Any]]) -> None:
-    """Make these the only Interconnects: name (`_` for `-`) -> attachments."""
+def write_interconnects(lab: Lab, wanted: dict[str, list[dict[str, Any]]], file: str = "interconnects.yaml") -> None:
+    """Make these the only Interconnects of that file: name -> attachments."""
     documents = [
         {
             "apiVersion": API,
             "kind": "Interconnect",
-            "metadata": {"name": name.replace("_", "-")},
+            "metadata": {"name": name},
             "spec": {"attachments": attachments},
         }
         for name, attachments in wanted.items()
     ]
-    config(lab, "interconnects.yaml").write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
+    config(lab, file).write_text(yaml.safe_dump_all(documents, sort_keys=False), encoding="utf-8")
 
 
 def attach(site: str, vpc: str, *subnets: str, **more: Any) -> dict[str, Any]:
