@@ -8,11 +8,12 @@ that port may speak, as itself, to everything behind the other ports; the rest i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 
 from isthmus.compile.edge import Maker
 from isthmus.compile.routes import reached
-from isthmus.compile.view import Joined, Side, order
+from isthmus.compile.view import Joined, Side
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
 from isthmus.model.rows import Row, Value
@@ -53,6 +54,10 @@ def _edge_matches(joined: Joined, side: Side, maker: Maker) -> Iterator[tuple[st
                 yield f"{port}/{version}/service", f"{where} && ({' || '.join(service)})"
 
 
+Place = Prefix | Address
+
+Network = IPv4Network, IPv6Network
+
 EdgePort = tuple[str, tuple[Interface, ...], tuple[Side, ...]]
 
 
@@ -77,12 +82,12 @@ def _services(
     """ICMP errors of routers, and the probe's echo both ways."""
     routers = {i.ip for i in own} | {a for s in near for a in infrastructure(joined, s)}
     listed = _prefixes((*near, *far))
-    if pair := pairs(version, _hosts(routers), listed):
+    if pair := pairs(version, routers, listed):
         yield f"({ERRORS[version]} && {pair})"
     request, reply = ECHO[version]
-    if pair := pairs(version, _hosts(probes(joined, near)), _hosts(a for s in far for a in s.addresses)):
+    if pair := pairs(version, probes(joined, near), [a for s in far for a in s.addresses]):
         yield f"({request} && {pair})"
-    if pair := pairs(version, _hosts(a for s in near for a in s.addresses), _hosts(probes(joined, far))):
+    if pair := pairs(version, [a for s in near for a in s.addresses], probes(joined, far)):
         yield f"({reply} && {pair})"
 
 
@@ -100,8 +105,10 @@ def probes(joined: Joined, sides: Iterable[Side]) -> set[Address]:
     return {i.ip for s in sides for c in s.probes for i in joined.link(s, joined.probe_host(s, c))}
 
 
-def pairs(version: int, sources: Iterable[Prefix], destinations: Iterable[Prefix]) -> str:
+def pairs(version: int, sources: Iterable[Place], destinations: Iterable[Place]) -> str:
     """A match for packets from any of the sources to any of the destinations; "" where a family has none.
+
+    Either side is all prefixes or all addresses.
 
     >>> from ipaddress import ip_network as n
     >>> pairs(4, [n("10.0.0.0/24")], [n("10.1.0.0/24"), n("10.2.0.0/24"), n("fd00::/64")])
@@ -111,21 +118,20 @@ def pairs(version: int, sources: Iterable[Prefix], destinations: Iterable[Prefix
     return f"ip{version}.src == {source} && ip{version}.dst == {destination}" if source and destination else ""
 
 
-def _set(version: int, prefixes: Iterable[Prefix]) -> str:
-    found = [_text(p) for p in sorted(set(prefixes), key=order) if p.version == version]
+def _set(version: int, places: Iterable[Place]) -> str:
+    found = [_text(p) for p in sorted({p for p in places if p.version == version})]  # type: ignore[type-var]
     return found[0] if len(found) == 1 else "{" + ", ".join(found) + "}" if found else ""
 
 
-def _text(prefix: Prefix) -> str:
-    return str(prefix.network_address) if prefix.prefixlen == prefix.max_prefixlen else str(prefix)
+@lru_cache(maxsize=4096)
+def _text(place: Place) -> str:
+    if isinstance(place, Network) and place.prefixlen == place.max_prefixlen:
+        return str(place.network_address)
+    return str(place)
 
 
 def _prefixes(sides: Iterable[Side]) -> list[Prefix]:
     return [p for s in sides for p in s.prefixes]
-
-
-def _hosts(addresses: Iterable[Address]) -> list[Prefix]:
-    return [ip_network(a) for a in addresses]
 
 
 def _vpc(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:

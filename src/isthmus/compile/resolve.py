@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface
 
@@ -186,6 +185,8 @@ class _Resolver:
 
     def _unknown_subnet(self, vpc: Vpc, ref: SubnetRef, known: Mapping[str, tuple[VpcPort, ...]]) -> None:
         names = [ports[0].switch_name for ports in known.values() if ports[0].role is Role.SUBNET]
+        from difflib import get_close_matches  # noqa: PLC0415  # seldom needed, and slow to import
+
         close = get_close_matches(str(ref), names, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none'}"
         if ref.name is not None and self.facts.switches(ref.name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface, IPv6Interface
 
 from isthmus.model.facts import Interface, Subnet, Vpc
@@ -40,7 +40,7 @@ class Defined:
     field: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Side:
     """An Attachment with what the facts say of it."""
 
@@ -61,11 +61,11 @@ class Side:
     def site(self) -> str:
         return self.attachment.site
 
-    @property
+    @cached_property
     def prefixes(self) -> tuple[Prefix, ...]:
         return tuple(sorted({p for s in self.subnets for p in s.prefixes}, key=order))
 
-    @property
+    @cached_property
     def addresses(self) -> tuple[Address, ...]:
         """The VPC router's own addresses in the connected subnets."""
         return tuple(sorted({a.ip for s in self.subnets for a in s.addresses}, key=lambda a: (a.version, a)))
@@ -132,8 +132,12 @@ def link_capacity(pools: Pools) -> int:
     return sum(p.num_addresses // 8 for p in pools.link if p.version == 4)
 
 
+@lru_cache(maxsize=256)
 def link_interfaces(pools: Pools, number: int, host: int) -> tuple[Interface, ...]:
-    """Address `host` of link `number`, one per family: of an IPv4 /29 and an IPv6 /64."""
+    """Address `host` of link `number`, one per family: of an IPv4 /29 and an IPv6 /64.
+
+    Cached: every maker of an Interconnect's rows asks for the same few.
+    """
     found: list[Interface] = []
     for version, size, length in ((4, 8, 29), (6, 1 << 64, 64)):
         left = number

@@ -6,7 +6,7 @@ is made of the very objects and version numbers that were looked at, so there is
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -42,12 +42,13 @@ class Planner:
         self.shared: dict[str, list[Change]] = {}
         self.claims: dict[VpcKey, dict[str, frozenset[Prefix]]] = defaultdict(dict)
         self._claims_version: dict[VpcKey, int] = defaultdict(int)
+        self._claimed: dict[str, set[VpcKey]] = defaultdict(set)
         self.ledger = Ledger()
         self._invalid: Mapping[str, tuple[Problem, ...]] = {}
         self._absent_since: dict[tuple[str, str], int] = {}
         self._adopt = adopt
         self._cut = cut
-        self.installation = self._fresh = secrets.token_hex(8)
+        self.installation = self._fresh = os.urandom(8).hex()
         self.foreign_claim: Problem | None = None
 
     # -- one pass -------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ class Planner:
             self.ledger.read(name, readable)
         self.ledger.forget(n for n in list(self.entries) if n not in known and n not in wanted)
         targets = sorted(n for n in known | set(wanted) if only is None or n in only)
-        for name in [n for n in self.entries if n not in targets]:
+        for name in self.entries.keys() - set(targets):
             self._withdraw_claims(name)
             del self.entries[name]
         for name in known.difference(targets):
@@ -208,8 +209,7 @@ class Planner:
         self._withdraw_claims(entry.name)
         for side in entry.sides:
             key = (side.site, side.vpc.uuid)
-            self.claims[key][entry.name] = overlap.remotes(entry.sides, side)
-            self._claims_version[key] += 1
+            self._claim(key, entry.name, overlap.remotes(entry.sides, side))
 
     def _claim_what_stands(self, name: str) -> None:
         """Of an Interconnect that this run may not touch, its rows say what it routes where."""
@@ -217,13 +217,17 @@ class Planner:
         for attachment, edge in edges.items():
             away = frozenset(p for other, e in edges.items() if other != attachment for p in e.prefixes)
             if self.claims[(edge.site, edge.vpc)].get(name) != away:
-                self.claims[(edge.site, edge.vpc)][name] = away
-                self._claims_version[(edge.site, edge.vpc)] += 1
+                self._claim((edge.site, edge.vpc), name, away)
+
+    def _claim(self, key: VpcKey, name: str, prefixes: frozenset[Prefix]) -> None:
+        self.claims[key][name] = prefixes
+        self._claimed[name].add(key)
+        self._claims_version[key] += 1
 
     def _withdraw_claims(self, name: str) -> None:
-        for key, claims in self.claims.items():
-            if claims.pop(name, None) is not None:
-                self._claims_version[key] += 1
+        for key in self._claimed.pop(name, ()):
+            del self.claims[key][name]
+            self._claims_version[key] += 1
 
     # -- sides -> rows -> changes -------------------------------------------------------------------------------
 
