@@ -119,7 +119,7 @@ def pairs(version: int, sources: Iterable[Place], destinations: Iterable[Place])
 
 
 def _set(version: int, places: Iterable[Place]) -> str:
-    found = [_text(p) for p in sorted({p for p in places if p.version == version})]  # type: ignore[type-var]
+    found = [_text(p) for p in sorted({p for p in places if p.version == version})]
     return found[0] if len(found) == 1 else "{" + ", ".join(found) + "}" if found else ""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_interface
 from typing import Any
 
@@ -74,8 +75,12 @@ def dump(records: Mapping[str, SideRecord]) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
-def parse(text: str) -> dict[str, SideRecord]:
-    """Inverse of `dump`. What somebody garbled is as good as lost, {}: another edge's copy replaces it."""
+@lru_cache(maxsize=64)
+def parse(text: str) -> Mapping[str, SideRecord]:
+    """Inverse of `dump`. What somebody garbled is as good as lost, {}: another edge's copy replaces it.
+
+    Cached: every edge of an Interconnect carries the same text.
+    """
     try:
         return {name: _one(body) for name, body in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -150,6 +150,7 @@ def link_interfaces(pools: Pools, number: int, host: int) -> tuple[Interface, ..
     return tuple(found)
 
 
+@lru_cache(maxsize=256)
 def transit_interfaces(pools: Pools, number: int) -> tuple[Interface, ...]:
     """Address `number` of the first pool of each family; every transit switch uses the same range by itself."""
     found: list[Interface] = []

@@ -80,14 +80,20 @@ class Differ:
         return {**row.columns, "external_ids": {**extra, **self._owner.marks(row)}}
 
     def _changed(self, row: Row, current: Mapping[str, Any]) -> dict[str, Value]:
+        columns = self._columns(row)
         changed: dict[str, Value] = {}
-        for column, value in {**DEFAULTS.get(row.table, {}), **self._columns(row)}.items():
-            wanted = value
-            tolerated = TOLERATED.get((row.table, column))
-            if tolerated and isinstance(value, Mapping):
-                wanted = {**value, **{k: v for k, v in current[column].items() if k in tolerated}}
-            if column in current and current[column] != wanted:
-                changed[column] = wanted
+        for column, value in columns.items():
+            if column in current and current[column] != value:
+                changed[column] = value
+        for column, value in DEFAULTS.get(row.table, {}).items():
+            if column not in columns and column in current and current[column] != value:
+                changed[column] = value
+        for column in changed.keys() & TOLERATED.get(row.table, {}):
+            value, tolerated = changed[column], TOLERATED[row.table][column]
+            assert isinstance(value, Mapping)
+            changed[column] = {**value, **{k: v for k, v in current[column].items() if k in tolerated}}
+            if changed[column] == current[column]:
+                del changed[column]
         return changed
 
     def _parent(self, row: Row) -> tuple[Parent | None, bool]:

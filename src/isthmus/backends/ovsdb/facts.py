@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -134,9 +135,15 @@ def _all_link_local(networks: tuple[Interface, ...]) -> bool:
     return bool(networks) and all(n.ip.is_link_local for n in networks)
 
 
+@lru_cache(maxsize=4096)
+def _interface(text: str) -> Interface:
+    """Many routers have the same address: tenants number alike."""
+    return ip_interface(text)
+
+
 def _interfaces(networks: frozenset[str]) -> Iterator[Interface]:
     for text in networks:
         try:
-            yield ip_interface(text)
+            yield _interface(text)
         except ValueError:
             continue

@@ -96,5 +96,7 @@ DEFAULTS: Mapping[str, Mapping[str, Value]] = {
 }  # fmt: skip
 """What a column of ours must hold when the compiler does not name it, so that drift there is seen as well."""
 
-TOLERATED = {("Logical_Switch_Port", "options"): frozenset({"requested-tnl-key"})}
-"""Keys that OVN itself adds to maps of our rows (ovn-ic(8) keeps port keys of transit switches equal by this one)."""
+TOLERATED: Mapping[str, Mapping[str, frozenset[str]]] = {
+    "Logical_Switch_Port": {"options": frozenset({"requested-tnl-key"})},
+}
+"""Table -> map column -> keys that OVN itself adds to our rows (ovn-ic(8) keeps port keys of zones equal)."""
