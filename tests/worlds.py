@@ -162,14 +162,14 @@ def make(tenants: list[Tenant]) -> Made:
     for number, tenant in enumerate(tenants):
         for side in tenant.sides:
             rows = databases.setdefault(side.site, Rows(side.site))
-            _native(rows, side)
+            native(rows, side)
         for index, side in enumerate(tenant.sides):
             _joined(databases[side.site], tenant, side, index, number)
     sites = {name: rows.tables for name, rows in databases.items()}
     return Made(sites, _configuration(tenants, list(sites)), _listed(tenants), _vpcs(tenants), tenants)
 
 
-def _native(rows: Rows, side: Side) -> None:
+def native(rows: Rows, side: Side) -> None:
     side.vpc_uuid = rows.router(side.vpc)
     for name, prefixes in (side.subnets | side.unlisted).items():
         switch = rows.switch(name)

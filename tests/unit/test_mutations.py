@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import pytest
 
+from compiled import two_tenants_compiled
 from isthmus.verify.compare import Difference, differences
 from isthmus.verify.expect import expect
 from isthmus.verify.reach import World
 from mutations import Mutation, mutate, mutations, nbctl
-from worlds import cast, two_tenants
+from worlds import Made, cast, two_tenants
 
-MADE = two_tenants()
+WORLDS = {"by hand": two_tenants(), "by the compiler": two_tenants_compiled()}
+MADE = WORLDS["by hand"]
 TABLE = mutations(cast(MADE))
 
 
-def judged(sites: object) -> tuple[Difference, ...]:
-    return differences(World(sites, derive_remotes=True), expect(MADE.configuration, MADE.listed, MADE.vpcs))
+@pytest.fixture(params=WORLDS)
+def made(request: pytest.FixtureRequest) -> Made:
+    return WORLDS[request.param]
 
 
-def test_a_sound_world_has_no_differences() -> None:
-    assert judged(MADE.sites) == ()
+def judged(made: Made, sites: object) -> tuple[Difference, ...]:
+    return differences(World(sites, derive_remotes=True), expect(made.configuration, made.listed, made.vpcs))
+
+
+def test_a_sound_world_has_no_differences(made: Made) -> None:
+    assert judged(made, made.sites) == ()
 
 
 def test_the_table_is_large_enough_and_its_names_differ() -> None:
@@ -30,8 +37,8 @@ def test_the_table_is_large_enough_and_its_names_differ() -> None:
 
 
 @pytest.mark.parametrize("mutation", TABLE, ids=lambda m: m.name)
-def test_the_mutation_is_found_with_pair_direction_and_row(mutation: Mutation) -> None:
-    found = judged(mutate(MADE.sites, mutation))
+def test_the_mutation_is_found_with_pair_direction_and_row(mutation: Mutation, made: Made) -> None:
+    found = judged(made, mutate(made.sites, mutation))
     named = [d for d in found if (d.source.name, d.target.name) == mutation.pair]
     assert named, [str(d) for d in found]
     assert named[0].row.uuid

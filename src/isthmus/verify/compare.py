@@ -43,7 +43,7 @@ class Difference:
 
     def __str__(self) -> str:
         verb = "must reach" if self.wanted else "must not reach"
-        forged = " with a forged source" if self.kind == "forged" else ""
+        forged = " with a forged source, or by another router," if self.kind == "forged" else ""
         seen = "" if self.packets is None else f", packets: {'yes' if self.packets else 'no'}"
         return f"{self.source}{forged} {verb} {self.target}; rows: {self.rows.value}{seen}; {self.reason}: {self.row}"
 
@@ -142,6 +142,9 @@ class _Lies:
         home = (pair.source.site, pair.source.vpc)
         partners = self.partners.get(pair.target, [])
         tried = [p for p in partners if not (pair.wanted and (p.site, p.vpc) == home)]
+        if not pair.wanted:
+            # No lie, but perhaps another router of the segment takes it.
+            tried.append(pair.source)
         if pair.interconnects:
             yield from (a for a in OUTSIDE if a.version in families)
             tried += [p for p in self.homes[home] if p != pair.source and p not in partners]
