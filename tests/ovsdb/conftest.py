@@ -1,12 +1,9 @@
-"""Helpers that several kinds of tests share lie in tests/ itself."""
+"""Deployments of databases, for every test here."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deployment import Deployment
 

@@ -1,6 +1,0 @@
-"""Helpers that several kinds of tests share lie in tests/ itself."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
