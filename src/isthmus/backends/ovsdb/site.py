@@ -57,7 +57,7 @@ class OvnSite(Store):
         return self._facts.switches(name)
 
     def chassis(self) -> Mapping[str, Chassis]:
-        """By name; identity and marks only change `chassis_version`, counters do not."""
+        """The site's own (ovn-ic adds other sites' gateways) by name; counters do not change `chassis_version`."""
         if self._chassis[0] != self.chassis_version:
             private = {row["name"]: row for row in self.sb.rows["Chassis_Private"].values()}
             self._chassis = (
@@ -70,6 +70,7 @@ class OvnSite(Store):
                         agent=AGENT in private.get(row["name"], {}).get("external_ids", {}),
                     )
                     for row in self.sb.rows["Chassis"].values()
+                    if row["other_config"].get("is-remote") != "true"
                 },
             )
         return self._chassis[1]
