@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from isthmus.controller.survey import expectation, survey
 from isthmus.lab import rpc, spec, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.packets import Mark, frame
-from isthmus.lab.pytest_plugin import unique_name
+from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.traffic import Ears, Wire
 from isthmus.model.intent import Configuration, Endpoint
 from isthmus.verify.compare import Difference, differences
@@ -69,6 +71,17 @@ def test_packets_agree_and_the_output_says_which_pairs_they_covered(lab: Lab) ->
     assert answers["a-web", "a-pods"] and not answers["a-web", "b-pods"] and not answers["a-private", "a-pods"]
     assert sum(answers.values()) == 16
     assert "from cloud/a-web: arrive at cluster/a-jobs, cluster/a-pods; do not arrive" in text(lab, "verify", "--live")
+
+
+def test_outside_of_a_lab_the_agents_answer_for_the_pairs_that_they_cover(lab_factory: LabFactory) -> None:
+    lab = lab_factory("two-sites", tenants=1, agents=True)
+    isthmus(lab, "apply", "--wait", "ready")
+    done = lab.exec("operator", ["env", "-u", "ISTHMUS_LAB", "isthmus", "verify", "--live", "--output", "json"])
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["differences"], found["live"]["by"]) == (0, [], "agents"), done.stderr
+    covered = {(p["from"]["subnet"], p["to"]["subnet"]): p["packets"] for p in found["live"]["pairs"]}
+    here, there = ("a-web", "a-db"), ("a-pods", "a-jobs")
+    assert covered == {pair: True for a in here for b in there for pair in ((a, b), (b, a))}
 
 
 def test_drift_is_found_and_named(lab: Lab) -> None:
@@ -162,6 +175,37 @@ def test_show_draws_what_is_joined(lab: Lab) -> None:
     drawn = text(lab, "show", "tenant-a")
     assert "router a" in drawn and "169.254.128." in drawn and f"{cluster['gateways'][0]['chassis']}*" in drawn
     assert "tenant-b" not in drawn
+
+
+# -- the document -----------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "verify.md"
+
+
+def examples() -> list[tuple[str, list[str]]]:
+    """Commands of `console` blocks, each with the lines that the page shows of its output."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def test_the_examples_of_the_document_are_true(lab: Lab) -> None:
+    before = rpc.snapshot(*lab.databases()["nb/cloud"])
+    assert len(examples()) >= 8
+    for command, shown in examples():
+        words = shlex.split(command)
+        done = lab.exec("operator" if words[0] == "isthmus" else "cloud", words, timeout=60)
+        assert done.returncode in (0, 1) and not done.stderr, done.stderr
+        for line in shown:
+            pattern = ".*".join(map(re.escape, line.split("…")))
+            assert re.search(rf"^{pattern}$", done.stdout, re.MULTILINE), f"{command}: {line}\n{done.stdout}"
+    restore(lab, "cloud", before)
+    assert isthmus(lab, "verify")["differences"] == []
 
 
 # -- mutations --------------------------------------------------------------------------------------------------------
