@@ -44,10 +44,11 @@ class Output:
         self._write(self._stderr, text + "\n")
 
     def problems(self, problems: Iterable[Problem]) -> None:
-        if self.json:
-            self._object.setdefault("errors", []).extend(map(fields, problems))
+        found = list(problems)
+        if self.json and found:
+            self._object.setdefault("errors", []).extend(map(fields, found))
             return
-        for problem in problems:
+        for problem in found:
             self.note(f"isthmus: {problem}")
 
     def only_problems(self, problems: Iterable[Problem]) -> None:
