@@ -8,11 +8,8 @@ and it quotes a packet of the socket's own.
 from __future__ import annotations
 
 import socket
-import struct
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 import pytest
@@ -23,6 +20,21 @@ from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.spec import BUILTIN, load, parse
 from isthmus.lab.traffic import Pair
 
+from .icmp_errors import (
+    DISCOVER,
+    DO,
+    FRAGMENTATION_NEEDED,
+    HEADERS,
+    PATH_MTU,
+    PORT,
+    PORT_UNREACHABLE,
+    PROBE,
+    TIME_EXCEEDED,
+    IcmpError,
+    answer,
+    error,
+    mouth,
+)
 from .steps import apply, set_site, warm
 
 pytestmark = pytest.mark.lab
@@ -31,7 +43,6 @@ WEB, PODS = "cloud-a-web-1", "cluster-a-pods-1"
 BOTH = [(WEB, PODS), (PODS, WEB)]
 MTU = {"cloud": 1442, "cluster": 1400}
 BIG = 1500
-PORT = 33434
 
 EDGE = {
     (WEB, 4): "169.254.128.1",
@@ -40,26 +51,6 @@ EDGE = {
     (PODS, 6): "fd69:7374:0:1::1",
 }
 """The near edge's address on its link, as each machine sees it."""
-
-HEADERS = {4: 28, 6: 48}
-# Linux' own numbers; the socket module has no names for all of them.
-_DISCOVER = {4: (socket.IPPROTO_IP, 10), 6: (socket.IPPROTO_IPV6, 23)}
-_ERRORS = {4: (socket.IPPROTO_IP, 11), 6: (socket.IPPROTO_IPV6, 25)}
-_HOPS = {4: (socket.IPPROTO_IP, 2), 6: (socket.IPPROTO_IPV6, 16)}
-_PATH_MTU = {4: (socket.IPPROTO_IP, 14), 6: (socket.IPPROTO_IPV6, 24)}
-_DO, _PROBE = 2, 3
-FRAGMENTATION_NEEDED = {4: (3, 4), 6: (2, 0)}
-TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}
-PORT_UNREACHABLE = {4: (3, 3), 6: (1, 4)}
-
-
-@dataclass(frozen=True, slots=True)
-class IcmpError:
-    """What the kernel put on a socket's error queue: `info` is the MTU where there is one, `source` who said it."""
-
-    type_and_code: tuple[int, int]
-    info: int
-    source: str
 
 
 @pytest.fixture(scope="module")
@@ -80,41 +71,6 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def mouth(lab: Lab, place: str, version: int, discover: int, hops: int = 64) -> socket.socket:
-    """A UDP socket of a machine that never lets its packets be fragmented and hears ICMP errors."""
-    with inside(lab.state.path(place)):
-        made = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-    made.setsockopt(*_DISCOVER[version], discover)
-    made.setsockopt(*_ERRORS[version], 1)
-    made.setsockopt(*_HOPS[version], hops)
-    return made
-
-
-def error(heard: socket.socket, seconds: float = 1.0) -> IcmpError | None:
-    """The first ICMP error that comes within that time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            _, ancillary, _, _ = heard.recvmsg(2048, 512, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            time.sleep(0.005)
-            continue
-        data = ancillary[0][2]
-        _, _, type_, code, _, info, _ = struct.unpack("=IBBBBII", data[:16])
-        # Then follows who said it, as a struct sockaddr_in or sockaddr_in6.
-        family = struct.unpack("=H", data[16:18])[0]
-        source = data[20:24] if family == socket.AF_INET else data[24:40]
-        return IcmpError((type_, code), info, str(ip_address(source)))
-    return None
-
-
-def answer(lab: Lab, pair: Pair, version: int, size: int, hops: int = 64, seconds: float = 1.0) -> IcmpError | None:
-    """What comes back to one packet of `size` bytes, IP header included, to a port where nobody listens."""
-    with mouth(lab, pair[0], version, _PROBE, hops) as made:
-        made.sendto(b"x" * (size - HEADERS[version]), (str(lab.machine(pair[1]).address(version)), PORT))
-        return error(made, seconds)
-
-
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("pair", BOTH)
 def test_the_near_edge_says_the_lesser_mtu_to_what_does_not_fit(lab: Lab, pair: Pair, version: int) -> None:
@@ -133,14 +89,14 @@ def test_what_just_fits_arrives(lab: Lab, pair: Pair, version: int) -> None:
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("pair", BOTH)
 def test_the_kernel_learns_the_path_mtu(lab: Lab, pair: Pair, version: int) -> None:
-    with mouth(lab, pair[0], version, _DO) as made:
+    with mouth(lab, pair[0], version, DO) as made:
         made.connect((str(lab.machine(pair[1]).address(version)), PORT))
         made.send(b"x" * 100)
         assert error(made) is not None, "the way is open"
-        made.setsockopt(*_DISCOVER[version], _PROBE)
+        made.setsockopt(*DISCOVER[version], PROBE)
         made.send(b"x" * (BIG - HEADERS[version]))
         assert error(made) is not None
-        assert made.getsockopt(*_PATH_MTU[version]) == min(MTU.values())
+        assert made.getsockopt(*PATH_MTU[version]) == min(MTU.values())
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -160,7 +116,7 @@ def test_tcp_gets_through_although_its_segments_are_too_large_at_first(lab: Lab,
         client.settimeout(5)
         client.connect((str(lab.machine(pair[1]).address(version)), server.getsockname()[1]))
         far, _ = server.accept()
-        assert client.getsockopt(*_PATH_MTU[version]) == BIG
+        assert client.getsockopt(*PATH_MTU[version]) == BIG
         thread = threading.Thread(target=client.sendall, args=(b"x" * total,))
         with far:
             far.settimeout(5)
@@ -169,7 +125,7 @@ def test_tcp_gets_through_although_its_segments_are_too_large_at_first(lab: Lab,
             while received < total:
                 received += len(far.recv(65536)) or total
             thread.join()
-        assert client.getsockopt(*_PATH_MTU[version]) == min(MTU.values())
+        assert client.getsockopt(*PATH_MTU[version]) == min(MTU.values())
     assert received == total
 
 

@@ -96,6 +96,7 @@ def infrastructure(joined: Joined, side: Side) -> set[Address]:
     found = {i.ip for host in (1, 2) for i in joined.link(side, host)}
     if joined.is_first(side):
         found |= {i.ip for i in joined.transit(side)}
+        found |= {i.ip for further in joined.further(side) for i in joined.inner(further, 1)}
     else:
         found |= {i.ip for host in (1, 2) for i in joined.inner(side, host)}
     return found
