@@ -395,3 +395,63 @@ def attacks(lab: Lab) -> Iterator[Attack]:
     yield from icmp_messages()
     yield from own_router()
     yield from geneve(lab)
+
+
+# -- a cluster per tenant ---------------------------------------------------------------------------------------------
+
+CLUSTERS: dict[str, Any] = {
+    "name": "clusters",
+    "sites": [
+        FILE["sites"][0]
+        | {
+            "routers": (),
+            "switches": (),
+            "perTenant": {
+                "routers": [{"name": "{tenant}"}],
+                "switches": [
+                    switch("{tenant}-web", "{tenant}", ["10.1.1.0/24", "fd00:1:1::/64"], "cloud-1", "cloud-3")
+                ],
+            },
+        },
+        *(
+            site(
+                f"of-{tenant}",
+                {
+                    "routers": [{"name": "{tenant}"}],
+                    "switches": [
+                        switch("{tenant}-pods", "{tenant}", ["10.2.1.0/24"], f"of-{tenant}-1", f"of-{tenant}-3")
+                    ],
+                },
+                {"tenants": [tenant]},
+            )
+            for tenant in "ab"
+        ),
+    ],
+}
+
+
+def from_the_own_cluster(lab: Lab, source: str, what: str) -> Attack:
+    """Tenant a's worker to every gateway there is, with the keys of tenant b's transit switch, which every zone has."""
+    worker, nodes = "of-a-3", lab.layout.nodes
+    datapaths, ports = keys(lab, "cloud")
+    owned = "isthmus-default.tenant-b"
+    frames = [
+        partial(
+            _geneve,
+            partial(packets.frame, ours("b", here, "transit"), ours("b", there, "transit"), one, other),
+            source_mac=nodes[worker].mac,
+            target_mac=nodes[worker].router_mac,
+            source=lab.host(source).address,
+            target=lab.host(gateway).address,
+            key=datapaths[owned],
+            ingress=ports[f"{owned}.{here}.transit-port"],
+            egress=ports[f"{owned}.{there}.transit-port"],
+        )
+        for here, there, one, other in (("of-b", "cloud", REMOTE, OWN), ("cloud", "of-b", OWN, REMOTE))
+        for gateway in ("of-a-1", "of-a-2", "of-b-1", "of-b-2", "cloud-1", "cloud-2")
+    ]
+    return Attack(
+        f"Geneve with tenant b's transit keys from tenant a's cluster, {what}",
+        tuple((worker, "under", f) for f in frames),
+        anybody,
+    )

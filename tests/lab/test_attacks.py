@@ -23,10 +23,10 @@ import pytest
 from isthmus.lab import packets, spec, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.layout import Machine
-from isthmus.lab.pytest_plugin import unique_name
+from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.traffic import Ears, Pair, Wire
 
-from .attacks import FILE, TENANTS, Attack, attacks, forged_sources, geneve, owner
+from .attacks import CLUSTERS, FILE, TENANTS, Attack, attacks, forged_sources, from_the_own_cluster, geneve, owner
 from .steps import apply, attach, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
@@ -94,13 +94,16 @@ class Ground:
     ears: Ears
     mouths: traffic.Mouths
 
+    def close(self) -> None:
+        self.ears.close()
+        self.mouths.close()
+
 
 @pytest.fixture(scope="module")
 def ground(lab: Lab) -> Iterator[Ground]:
     made = Ground(lab, Ears(lab, [m.name for m in lab.machines]), traffic.Mouths(lab, "udp"))
     yield made
-    made.ears.close()
-    made.mouths.close()
+    made.close()
 
 
 def carry_out(ground: Ground, attack: Attack) -> Outcome:
@@ -205,3 +208,21 @@ def test_the_attacks_would_succeed_without_what_stops_them(ground: Ground) -> No
         print(outcome)
         assert outcome.seen, attack.name
     assert not any(carry_out(ground, attack).seen for attack, _ in defences(ground.lab))
+
+
+def test_a_tenants_cluster_cannot_speak_on_another_tenants_transit_switch(lab_factory: LabFactory) -> None:
+    """ovn-ic gives every zone every transit switch; no gateway of tenant a's cluster takes part in tenant b's."""
+    lab = lab_factory(CLUSTERS)
+    apply(lab)
+    warm(lab, wanted(lab, 4))
+    ground = Ground(lab, Ears(lab, [m.name for m in lab.machines]), traffic.Mouths(lab, "udp"))
+    own = from_the_own_cluster(lab, "of-a-3", "own outer source")
+    forged = [from_the_own_cluster(lab, g, f"outer source of {g}") for g in ("of-a-1", "of-b-1", "of-b-2", "cloud-1")]
+    outcomes = [carry_out(ground, attack) for attack in (own, *forged)]
+    print("\n" + "\n".join(map(str, outcomes)))
+    assert not [o for o in outcomes if o.seen or o.deaf]
+    with unfiltered(lab):
+        lowered = [carry_out(ground, attack) for attack in forged]
+    print("without the filter:\n" + "\n".join(map(str, lowered)))
+    assert any(o.seen for o in lowered), "else the frames are wrong"
+    ground.close()
