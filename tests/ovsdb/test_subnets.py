@@ -273,3 +273,46 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
         for c, v in row.items()
         if c != "_uuid" and c not in ("ports", "static_routes", "policies", "gateway_chassis")
     }
+
+
+def test_names_that_begin_alike_or_look_like_ours_are_told_apart(pair: Deployment) -> None:
+    """`new` is in use and stays, `new2` is empty and goes; an attachment may be called `subnet`."""
+    defined = [{"name": "new", "cidr": "10.5.0.0/24"}, {"name": "new2", "cidr": "10.6.0.0/24"}]
+    pair.join("t", attach("east", "a", "web", *defined, name="subnet"), WEST)
+    pair.apply()
+    pair.sites["east"].nbctl("lsp-add new vm")
+    pair.join("t", attach("east", "a", "web", name="subnet"), WEST)
+    pair.apply()
+    rows = owned(pair.snapshot())["nb/east"]
+    kept = [k for k in rows if k.startswith("Logical_Switch t/subnet/subnet/")]
+    assert kept == ["Logical_Switch t/subnet/subnet/new"]
+    pair.interconnects = {}
+    pair.write()
+    pair.apply("--prune")
+    snapshot = owned(pair.snapshot())
+    assert not snapshot["ic-nb"] and {k.split()[1][:19] for k in snapshot["nb/east"]} == {"t/subnet/subnet/new"}
+
+
+def test_a_subnet_that_two_routers_share_is_listed_by_name_only(pair: Deployment) -> None:
+    """Without a machine it looks like a link: no part of `"*"`, but who names it means it."""
+    east = pair.sites["east"]
+    east.nbctl("lr-add r2 -- ls-add shared")
+    for router, host in (("a", 1), ("r2", 2)):
+        east.nbctl(
+            f"lrp-add {router} {router}-shared 02:00:00:00:02:0{host} 10.7.0.{host}/24 -- lsp-add shared s-{router} "
+            f"-- lsp-set-type s-{router} router -- lsp-set-addresses s-{router} router "
+            f"-- lsp-set-options s-{router} router-port={router}-shared"
+        )
+    pair.join("t", attach("east", "a", "*"), WEST)
+    pair.apply()
+    assert connected(pair, "east") == {"web", "db"}
+    pair.join("t", attach("east", "a", "shared"), WEST)
+    pair.apply()
+    assert connected(pair, "east") == {"shared"}
+
+
+def test_a_switch_that_leads_to_hardware_is_external(pair: Deployment) -> None:
+    pair.sites["east"].nbctl("lsp-add db gw -- lsp-set-type gw l2gateway")
+    pair.join("t", attach("east", "a", "*"), WEST)
+    pair.apply()
+    assert connected(pair, "east") == {"web"}

@@ -38,14 +38,14 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 async def show(configuration: Configuration, timeout: float) -> tuple[list[Shown], list[Problem]]:
     """Interconnects of every Fabric, and what is out of reach."""
-    from isthmus.controller.once import CONNECT, sites_of  # noqa: PLC0415
+    from isthmus.controller.once import CONNECT  # noqa: PLC0415
     from isthmus.controller.topology import topology  # noqa: PLC0415
     from isthmus.controller.world import World  # noqa: PLC0415
 
     shown: list[Shown] = []
     problems: list[Problem] = []
     for fabric in configuration.fabrics:
-        world = World(fabric, sites_of(configuration, fabric), writes=False)
+        world = World(fabric, configuration.sites, writes=False)
         world.start()
         try:
             problems += (await world.settle(min(CONNECT, timeout))).values()

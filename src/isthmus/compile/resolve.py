@@ -123,7 +123,7 @@ class _Resolver:
 
     def _existing(self, vpc: Vpc, ref: SubnetRef, ports: tuple[VpcPort, ...], chosen: dict[str, Subnet]) -> None:
         subnet = subnet_of(ports)
-        if any(p.role is not Role.SUBNET for p in ports):
+        if any(p.role not in (Role.SUBNET, Role.SHARED) for p in ports):
             self._problem(
                 "NotATenantSubnet",
                 ref.field,

@@ -13,7 +13,7 @@ from isthmus.controller.planner import Planner
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import IntentError, LockHeld, NotReady, Problem
-from isthmus.model.intent import Configuration, Fabric, Interconnect, Site
+from isthmus.model.intent import Configuration, Fabric, Interconnect
 
 Wait = Literal["auto", "ready", "programmed", "none"]
 
@@ -77,7 +77,8 @@ class Once:
         self._patient_until = now + min(CONNECT, timeout)
         self._cut = cut
         self._timeout = timeout
-        self.world = World(fabric, sites_of(configuration, fabric), writes=writes)
+        # Every site: one that no Interconnect of this Fabric names any more may still hold rows of it.
+        self.world = World(fabric, configuration.sites, writes=writes)
         self.planner = Planner(self.world, adopt=adopt, cut=cut)
         self.writer = Writer(self.planner)
         self._wrote_at = -PROBE_GRACE
@@ -216,11 +217,3 @@ class Once:
         """An agent that runs answers soon after its ports were written; one that died, never."""
         probes = entry.joined is not None and any(s.probes for s in entry.joined.sides)
         return probes and asyncio.get_running_loop().time() - self._wrote_at < PROBE_GRACE
-
-
-def sites_of(configuration: Configuration, fabric: Fabric) -> list[Site]:
-    """Sites that this Fabric's Interconnects use; all of them where it is the only Fabric."""
-    if len(configuration.fabrics) == 1:
-        return list(configuration.sites)
-    used = {s for i in configuration.interconnects if i.fabric == fabric.name for s in i.sites}
-    return [s for s in configuration.sites if s.name in used]

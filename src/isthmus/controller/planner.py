@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from isthmus.backends.ovsdb.diff import Change, Owner
+from isthmus.backends.ovsdb.diff import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile import names, overlap, transit
 from isthmus.compile.overlap import VpcKey
@@ -344,7 +344,7 @@ class Planner:
 
 def _reaches(site: OvnSite, interconnect: str) -> bool:
     """Rows of it stand; a subnet that we defined and that machines keep alone is no way to anywhere."""
-    return any("/subnet/" not in key for _, key in site.owned(interconnect))
+    return any(not is_subnet(key) for _, key in site.owned(interconnect))
 
 
 def _narrow(side: Side, recorded: SideRecord | None, losing: set[tuple[str, str]]) -> Side:

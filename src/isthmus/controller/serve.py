@@ -14,7 +14,7 @@ from pathlib import Path
 from isthmus.api import Listing
 from isthmus.backends.files import load_lenient
 from isthmus.controller.conditions import Condition, conditions, refused
-from isthmus.controller.once import CONNECT, sites_of
+from isthmus.controller.once import CONNECT
 from isthmus.controller.planner import Planner
 from isthmus.controller.wanted import Wanted, wanted
 from isthmus.controller.world import World, wait_for
@@ -138,7 +138,7 @@ class _Loop:
 
     def __init__(self, configuration: Configuration, fabric: Fabric) -> None:
         self.fabric = fabric
-        self.world = World(fabric, sites_of(configuration, fabric), writes=True)
+        self.world = World(fabric, configuration.sites, writes=True)
         self.planner = Planner(self.world)
         self.writer = Writer(self.planner)
         self.active = False

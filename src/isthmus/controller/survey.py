@@ -11,7 +11,7 @@ from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
 from isthmus.controller.conditions import answers
 from isthmus.controller.entry import Entry
-from isthmus.controller.once import CONNECT, scope, sites_of
+from isthmus.controller.once import CONNECT, scope
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World
 from isthmus.errors import Problem, WorldError
@@ -102,7 +102,7 @@ async def resolve(configuration: Configuration, timeout: float) -> Wanted:
     found = Wanted()
     for fabric in configuration.fabrics:
         # `cut`: an Interconnect with a site out of reach is worked on all the same.
-        planner = Planner(World(fabric, sites_of(configuration, fabric), writes=False), cut=True)
+        planner = Planner(World(fabric, configuration.sites, writes=False), cut=True)
         planner.world.start()
         try:
             troubles = await planner.world.settle(min(CONNECT, timeout))

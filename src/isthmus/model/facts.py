@@ -21,6 +21,8 @@ class Role(Enum):
     """A localnet, provider or external network: never part of `"*"`."""
     LINK = "link"
     """A network between routers, ours or anybody's: never part of `"*"`."""
+    SHARED = "shared"
+    """Several routers and no machine now: a link to `"*"`; who lists it by name means it, machines or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,6 @@ def _unlisted(vpcs: Iterable[Vpc], known: Mapping[Place, object]) -> list[Place]
     found: dict[Place, None] = {}
     for vpc in vpcs:
         for port in vpc.ports:
-            if port.role is not Role.LINK and port.prefixes and (vpc.site, port.name) not in doors:
+            if port.role not in (Role.LINK, Role.SHARED) and port.prefixes and (vpc.site, port.name) not in doors:
                 found[Place.of_port(vpc, port)] = None
     return list(found)

@@ -42,6 +42,11 @@ class Owner:
         return {OWNER: self.name, INSTALLATION: self.installation, KEY: row.key, PATH: row.path}
 
 
+def is_subnet(key: str) -> bool:
+    """The row belongs to a subnet that an Attachment defined."""
+    return key.split("/", 3)[2:3] == ["subnet"]
+
+
 class Differ:
     """Compares with one database's replica. What is not ours is invisible here, so it cannot be removed here."""
 
@@ -57,7 +62,7 @@ class Differ:
             changes.extend(self._one(row, owned.get(place, [])))
         kept = tuple(self._in_use(owned, wanted))
         for (table, key), uuids in owned.items():
-            if (table, key) not in wanted and not key.startswith(kept):
+            if (table, key) not in wanted and not f"{key}/".startswith(kept):
                 changes.extend(self._remove(table, key, uuid) for uuid in uuids)
         return changes
 
@@ -130,9 +135,9 @@ class Differ:
     ) -> Iterator[str]:
         """Keys of defined subnets that are no longer wanted but hold somebody's ports: they stay."""
         for (table, key), uuids in owned.items():
-            if table == "Logical_Switch" and "/subnet/" in key and (table, key) not in wanted:
+            if table == "Logical_Switch" and is_subnet(key) and (table, key) not in wanted:
                 for lsp in self._rows[table][uuids[0]]["ports"]:
                     row = self._rows["Logical_Switch_Port"].get(lsp)
                     if row is None or row["external_ids"].get(OWNER) != self._owner.name:
-                        yield key
+                        yield f"{key}/"
                         break

@@ -87,10 +87,10 @@ class NorthboundFacts:
             return Role.LINK
         # Ports that are not monitored are machines'.
         types = [self._rows["Logical_Switch_Port"].get(p, {}).get("type", "") for p in switch["ports"]]
-        if "localnet" in types:
+        if "localnet" in types or "l2gateway" in types:
             return Role.EXTERNAL
         between_routers = len(types) > 1 and set(types) == {"router"}
-        return Role.LINK if between_routers else Role.SUBNET
+        return Role.SHARED if between_routers else Role.SUBNET
 
     def _foreign_routes(self, router: Mapping[str, Any]) -> Iterator[ForeignRoute]:
         for uuid in sorted(router["static_routes"]):

@@ -53,6 +53,7 @@ def northbound_where(owner: str) -> Mapping[str, list[Any]]:
         "Logical_Switch_Port": [
             ["type", "==", "router"],
             ["type", "==", "localnet"],
+            ["type", "==", "l2gateway"],
             ["external_ids", "includes", ["map", [[OWNER, owner]]]],
         ]
     }
