@@ -7,12 +7,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.api import Listing
-from isthmus.backends.files import load_lenient
+from isthmus.backends.files import Reader
+from isthmus.backends.files.load import version_of
+from isthmus.backends.files.watch import Watch
 from isthmus.controller.conditions import Condition, conditions, refused
 from isthmus.controller.once import CONNECT
 from isthmus.controller.planner import Planner
@@ -25,7 +26,10 @@ from isthmus.model.intent import Configuration, Fabric
 log = logging.getLogger(__name__)
 
 TICK = 0.2
-"""Seconds between looks at the files; databases wake the loop at once."""
+"""Seconds between passes that nothing woke, while the files cannot be watched."""
+
+WATCHED_TICK = 1.0
+"""The same while they can: files and databases wake the loop at once."""
 
 PAUSE = 0.5
 """Seconds after a pass that failed, so that a database that refuses is not asked without end."""
@@ -52,6 +56,9 @@ class Serve:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: object = None
+        self._reader = Reader()
+        self._woken = asyncio.Event()
+        self._watch = Watch(path, self._woken.set)
         self._listing: Listing | None = None
         self._loops: dict[str, _Loop] = {}
         self._objects: tuple[object, ...] = ()
@@ -67,6 +74,7 @@ class Serve:
                     log.exception("a pass failed")
                     await asyncio.sleep(PAUSE)
         finally:
+            self._watch.stop()
             await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
 
     async def _step(self) -> None:
@@ -80,10 +88,12 @@ class Serve:
 
     def _read(self) -> None:
         """Read the documents again when a name, a size or a time of them has changed."""
+        self._woken.clear()
+        self._watch.start()
         seen = signature(self._path)
         if seen != self._seen:
             self._seen = seen
-            listing = load_lenient(self._path)
+            listing = self._reader.listing(self._path)
             if self._listing is not None and not listing.listed:
                 # Half a configuration must not take what the last whole one wanted.
                 kept = self._listing.configuration
@@ -109,10 +119,9 @@ class Serve:
             loop.want(self._listing)
 
     async def _sleep(self) -> None:
-        waiting = [asyncio.create_task(wait_for(loop.world.woken, TICK)) for loop in self._loops.values()]
-        if not waiting:
-            await asyncio.sleep(TICK)
-            return
+        tick = WATCHED_TICK if self._watch.alive else TICK
+        events = [self._woken, *(loop.world.woken for loop in self._loops.values())]
+        waiting = [asyncio.create_task(wait_for(event, tick)) for event in events]
         _, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in rest:
             task.cancel()
@@ -205,7 +214,9 @@ class _Loop:
 def signature(path: Path) -> object:
     """Changes whenever a file does; None where the path is missing."""
     try:
-        files: Iterable[Path] = sorted(path.iterdir()) if path.is_dir() else [path]
-        return tuple((str(f), (s := f.stat()).st_mtime_ns, s.st_size, s.st_ino) for f in files)
+        if not path.is_dir():
+            return version_of(path)
+        with os.scandir(path) as entries:
+            return sorted((e.name, version_of(e)) for e in entries)
     except OSError:
         return None

@@ -1,5 +1,5 @@
 """Documents in files: read (`load`, `load_lenient`) and edited (`edit.disconnect`)."""
 
-from isthmus.backends.files.load import load, load_lenient
+from isthmus.backends.files.load import Reader, load, load_lenient
 
-__all__ = ["load", "load_lenient"]
+__all__ = ["Reader", "load", "load_lenient"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from isthmus.api import DERIVED, Draft, Listing, assemble, parse
@@ -12,6 +14,9 @@ from isthmus.errors import IntentError, Problem
 from isthmus.model.intent import Configuration, Fabric, Origin, Site, Tls
 
 SUFFIXES = (".yaml", ".yml", ".json")
+Read = Callable[[Path, list[Problem]], list[Draft]]
+"""Documents of a file; adds its problems to the list."""
+
 FILE_LIMIT = 64 * 1024 * 1024
 """Bytes in one file."""
 
@@ -42,12 +47,51 @@ def load_lenient(path: Path | str) -> Listing:
     return _load(path)[0]
 
 
-def _load(path: Path | str) -> tuple[Listing, list[Draft]]:
+class Reader:
+    """`load_lenient` for somebody who reads again and again: a file that has not changed is not parsed again."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[object, list[Draft], list[Problem]]] = {}
+
+    def listing(self, path: Path) -> Listing:
+        before, self._known = self._known, {}
+        return _load(path, lambda file, problems: self._read(file, problems, before))[0]
+
+    def _read(
+        self, file: Path, problems: list[Problem], before: Mapping[Path, tuple[object, list[Draft], list[Problem]]]
+    ) -> list[Draft]:
+        try:
+            # taken before the content, so that a change in between is seen as one next time
+            version: object = version_of(file)
+        except OSError:
+            return _read(file, problems)
+        known = before.get(file)
+        if known is None or known[0] != version:
+            found: list[Problem] = []
+            known = version, _read(file, found), found
+        if not known[2]:
+            self._known[file] = known
+        problems += known[2]
+        # `assemble` writes on the drafts
+        return [copy(draft) for draft in known[1]]
+
+
+def copy(draft: Draft) -> Draft:
+    return replace(draft, problems=list(draft.problems))
+
+
+def version_of(file: Path | os.DirEntry[str]) -> tuple[int, ...]:
+    """Changes whenever the file does. Raises OSError."""
+    found = file.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _load(path: Path | str, read: Read | None = None) -> tuple[Listing, list[Draft]]:
     root = Path(path)
     problems: list[Problem] = []
     drafts: list[Draft] = []
     for file in _files(root, problems):
-        drafts += _read(file, problems)
+        drafts += (read or _read)(file, problems)
     if not drafts and not problems:
         remedy = "write one, or name another path"
         problems.append(Problem("NoDocuments", "there is no document", str(path), remedy=remedy))
