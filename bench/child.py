@@ -8,6 +8,7 @@ noop   sync, then passes from scratch that find nothing to do
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from statistics import median
 
 from isthmus.backends.files import load
+from isthmus.cli.main import COLLECT
 from isthmus.controller.once import Once, scope
 from isthmus.controller.planner import Planner
 
@@ -81,6 +83,7 @@ def rss() -> float:
 
 
 def main() -> None:
+    gc.set_threshold(*COLLECT)
     modes: dict[str, Callable[[Path], Awaitable[Found]]] = {"sync": sync, "apply": apply, "noop": noop}
     print(json.dumps(asyncio.run(modes[sys.argv[1]](Path(sys.argv[2])))))  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ Nothing heavy is imported here, and of the verbs only the one that is asked for.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -34,6 +35,10 @@ VERBS = {
 }
 EXIT_INTERRUPTED = 130
 
+COLLECT = 50_000, 50, 100
+"""Thresholds of the garbage collector: replicas are many small objects that stay, and looking through them again and
+again took two thirds of the first listing (docs/performance.md)."""
+
 
 class Verb(Protocol):
     """A module `isthmus.cli.<verb>`."""
@@ -53,6 +58,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code (DESIGN §3); 130 after Ctrl-C."""
+    gc.set_threshold(*COLLECT)
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -45,6 +45,7 @@ class Planner:
         self._claimed: dict[str, set[VpcKey]] = defaultdict(set)
         self.ledger = Ledger()
         self._invalid: Mapping[str, tuple[Problem, ...]] = {}
+        self._readable: Mapping[str, OvnSite] = {}
         self._absent_since: dict[tuple[str, str], int] = {}
         self._adopt = adopt
         self._cut = cut
@@ -66,10 +67,11 @@ class Planner:
         invalid  what is wrong with the text of some of them: these must not gain reach
         """
         self._invalid = invalid or {}
+        self._readable = self.world.readable()
         troubles = self.world.troubles()
         self._choose_installation()
         known = {n for s in (*self._stores(), self.world.fabric) for n in s.index.owned if n != SITE}
-        readable = self.world.readable()
+        readable = self._readable
         for name in known | set(wanted):
             self.ledger.read(name, readable)
         self.ledger.forget(n for n in list(self.entries) if n not in known and n not in wanted)
@@ -90,7 +92,7 @@ class Planner:
         return [self.foreign_claim, *found] if self.foreign_claim else found
 
     def _stores(self) -> Iterator[OvnSite]:
-        yield from self.world.readable().values()
+        yield from self._readable.values()
 
     # -- whose rows -----------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class Planner:
                 self._withdraw_claims(entry.name)
             entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
             return
-        readable = self.world.readable()
+        readable = self._readable
         attachments = [a for a in intent.attachments if a.site in readable]
         sites = [readable[a.site] for a in attachments]
         defines = any(s.cidrs for a in attachments for s in a.subnets)
@@ -240,7 +242,7 @@ class Planner:
             self.installation,
             tuple(self._claims_version[(s.site, s.vpc.uuid)] for s in entry.sides),
             tuple(self.ledger.version[(s.site, s.vpc.uuid)] for s in entry.sides),
-            tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self.world.readable().items()),
+            tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self._readable.items()),
             self.world.fabric.index.owned_version.get(entry.name, 0),
             self._transit_seen(entry),
             tuple(sorted(troubles)),
@@ -253,7 +255,7 @@ class Planner:
         for row in rows(entry.joined) if entry.joined else ():
             desired[row.database].append(row)
         entry.changes = {}
-        for name, site in self.world.readable().items():
+        for name, site in self._readable.items():
             if changes := site.diff(entry.name, desired[nb(name)], self.owner):
                 entry.changes[nb(name)] = changes
         if self.world.fabric.trouble is None and (changes := self._transit(entry)):
@@ -281,7 +283,7 @@ class Planner:
             return None
         mtu = min(self.world.sites[s.site].site.mtu for s in sides)
         joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
-        return replace(joined, numbers=self.ledger.give(joined, self.world.readable()))
+        return replace(joined, numbers=self.ledger.give(joined, self._readable))
 
     # -- the transit switch, and what Interconnects share -----------------------------------------------------------
 
@@ -308,7 +310,7 @@ class Planner:
 
     def _gone(self, interconnect: str, site_name: str, chassis: Iterable[str]) -> bool:
         """The rows are gone, and every chassis that had them has worked off an `nb_cfg` from after that."""
-        site = self.world.readable().get(site_name)
+        site = self._readable.get(site_name)
         key = (interconnect, site_name)
         if site is None or _reaches(site, interconnect):
             self._absent_since.pop(key, None)
@@ -326,7 +328,7 @@ class Planner:
         found: dict[str, list[Change]] = {}
         if self.foreign_claim:
             return found
-        for name, site in self.world.readable().items():
+        for name, site in self._readable.items():
             probing = set()
             for entry in self.entries.values():
                 probing |= (

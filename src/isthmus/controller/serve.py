@@ -26,10 +26,7 @@ from isthmus.model.intent import Configuration, Fabric
 log = logging.getLogger(__name__)
 
 TICK = 0.2
-"""Seconds between passes that nothing woke, while the files cannot be watched."""
-
-WATCHED_TICK = 1.0
-"""The same while they can: files and databases wake the loop at once."""
+"""Seconds between looks at the files, should the system not tell of changes; databases wake the loop at once."""
 
 PAUSE = 0.5
 """Seconds after a pass that failed, so that a database that refuses is not asked without end."""
@@ -119,12 +116,14 @@ class Serve:
             loop.want(self._listing)
 
     async def _sleep(self) -> None:
-        tick = WATCHED_TICK if self._watch.alive else TICK
         events = [self._woken, *(loop.world.woken for loop in self._loops.values())]
-        waiting = [asyncio.create_task(wait_for(event, tick)) for event in events]
-        _, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
+        waiting = [asyncio.create_task(wait_for(event, TICK)) for event in events]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
     def _publish(self, seconds: float) -> None:
         assert self._listing is not None
@@ -151,8 +150,11 @@ class _Loop:
         self.planner = Planner(self.world)
         self.writer = Writer(self.planner)
         self.active = False
+        self._listing: Listing | None = None
         self._wanted = Wanted({}, {}, {})
         self._prune = False
+        self._idle = False
+        self._conditions: dict[str, list[Condition]] | None = None
         self._settled = False
         self.world.start()
 
@@ -166,11 +168,19 @@ class _Loop:
 
     def want(self, listing: Listing) -> None:
         """Take over what the documents say now; a refused text may only take reach away."""
-        self._wanted = wanted(listing, self.fabric)
-        self._prune = listing.listed
+        if listing is not self._listing:
+            self._listing, self._idle = listing, False
+            self._wanted = wanted(listing, self.fabric)
+            self._prune = listing.listed
 
     async def step(self) -> bool:
-        """One pass; True when something was written. The first one waits until every database was listed, or failed."""
+        """One pass; True when something was written. The first one waits until every database was listed, or failed.
+
+        Where neither texts nor databases have changed since a pass that had nothing to do, there is nothing to do.
+        """
+        if self._idle and not self.world.woken.is_set():
+            return False
+        self._idle, self._conditions = False, None
         if not self._settled:
             await self.world.settle(CONNECT)
             self._settled = True
@@ -188,6 +198,8 @@ class _Loop:
             return False
         if not wrote and any(e.failed for e in self.planner.entries.values()):
             await asyncio.sleep(PAUSE)
+        else:
+            self._idle = not wrote
         if wrote:
             log.info("wrote; %d transactions in all", self.writer.transactions)
         return wrote
@@ -203,6 +215,11 @@ class _Loop:
         return frozenset(known.difference(self._wanted.unreadable))
 
     def conditions(self) -> dict[str, list[Condition]]:
+        if self._conditions is None:
+            self._conditions = self._judge()
+        return self._conditions
+
+    def _judge(self) -> dict[str, list[Condition]]:
         found = {
             e.name: conditions(e, self.world, self.writer.written_cfg)
             for e in self.planner.entries.values()
