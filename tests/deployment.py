@@ -459,7 +459,7 @@ class Pretender:
         for name in sorted(wanted.keys() - there.keys()):
             key = next(k for k in range(1, 32767) if k not in keys)
             keys.add(key)
-            on = carried.get(name) if name in carried else next(iter(sorted(chassis)))
+            on = carried.get(name) if name in carried else max(chassis)
             row = {"logical_port": name, "type": wanted[name], "datapath": datapath, "tunnel_key": key}
             if on:
                 row["chassis"] = ["uuid", chassis[on]]

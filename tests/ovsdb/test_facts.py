@@ -232,3 +232,43 @@ def test_two_owners_share_sites_and_a_fabric_without_seeing_each_other(pair: Dep
     assert pair.run("disconnect", "t", "--timeout", "8")[0] == 0
     assert not any(owned(pair.snapshot(), "second").values())
     assert foreign(pair.snapshot(), "second").keys() == foreign(first, "second").keys()
+
+
+# -- what comes and goes ------------------------------------------------------------------------------------
+
+
+def test_a_gateway_that_is_away_changes_nothing(pair: Deployment) -> None:
+    """A chassis leaves the database when its host is rebooted: no reason to refuse anybody, or to write."""
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    before = owned(pair.snapshot())
+    pair.sites["east"].sbctl("chassis-del east-gw1")
+    assert pair.apply()["transactions"] == 0
+    assert owned(pair.snapshot()) == before
+    assert any("'east-gw1' is not registered" in n for n in pair.run("plan")[1]["notes"])
+    # Another Interconnect that never had it is told.
+    pair.join("u", attach("east", "a", "db"), attach("west", "a", "jobs"))
+    assert {e["code"] for e in pair.refused()} == {"UnknownGateway"}
+
+
+def test_a_vpc_router_that_is_made_again_is_joined_again(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    with pair.serving() as serving:
+        serving.until_condition("t", "Programmed", "True")
+        keys = {d: set(rows) for d, rows in owned(pair.snapshot()).items()}
+        pair.sites["east"].nbctl("lr-del a -- ls-del web -- ls-del db")
+        serving.until_condition("t", "Accepted", "False", "UnknownVpc")
+        serving.settled()
+        assert not [k for k in owned(pair.snapshot())["nb/west"] if "route/10.1" in k]
+        pair.sites["east"].router("a", web="10.1.1.1/24,fd00:1:1::1/64")
+        serving.until_condition("t", "Programmed", "True")
+        assert {d: set(rows) for d, rows in owned(pair.snapshot()).items()} == keys
+
+
+def test_a_subnet_that_is_renumbered_is_followed(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    with pair.serving() as serving:
+        serving.until_condition("t", "Programmed", "True")
+        pair.sites["east"].nbctl("set Logical_Router_Port a-web networks=10.1.77.1/24")
+        serving.until(lambda: [k for k in owned(pair.snapshot())["nb/west"] if "vpc/route/10.1.77.0/24" in k])
+        assert not [k for k in owned(pair.snapshot())["nb/west"] if "vpc/route/10.1.1.0/24" in k]

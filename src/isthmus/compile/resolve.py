@@ -34,7 +34,8 @@ def resolve(
 ) -> Resolved:
     """Look an Attachment up in its site's facts.
 
-    fallback_gateways  chassis that hold the port now; kept where the intended ones are not usable
+    fallback_gateways  chassis that hold the port now; kept where the intended ones are not usable, and while one of
+                       them is away: a chassis leaves the database whenever its host is rebooted
     """
     return _Resolver(interconnect, attachment, owner, facts).run(site_gateways, fallback_gateways)
 
@@ -47,7 +48,7 @@ class _Resolver:
 
     def run(self, site_gateways: tuple[str, ...], fallback: tuple[str, ...]) -> Resolved:
         vpc = self._vpc()
-        gateways = self._gateways(site_gateways) or fallback
+        gateways = self._gateways(site_gateways, fallback) or fallback
         if vpc is None:
             return Resolved(None, tuple(self.problems))
         subnets, defined = self._subnets(vpc)
@@ -206,7 +207,7 @@ class _Resolver:
 
     # -- gateways -----------------------------------------------------------------------------------------
 
-    def _gateways(self, of_site: tuple[str, ...]) -> tuple[str, ...]:
+    def _gateways(self, of_site: tuple[str, ...], recorded: tuple[str, ...]) -> tuple[str, ...]:
         chassis = self.facts.chassis()
         own = self.attachment.gateways
         wanted = own if own is not None else of_site
@@ -217,15 +218,17 @@ class _Resolver:
                 "NoGateway", "gateways", f"site {self.attachment.site!r} has no gateway chassis",
                 "on one: ovs-vsctl set open . external_ids:ovn-is-interconn=true; and list it in the Site's gateways",
             )  # fmt: skip
-        found = [c for name in wanted if (c := self._one_chassis(name, chassis)) is not None]
+        found = [c for name in wanted if (c := self._one_chassis(name, chassis, recorded)) is not None]
         names = tuple(dict.fromkeys(c.name for c in found))
         return names if own is not None else rotate(names, self.interconnect.name)
 
-    def _one_chassis(self, name: str, chassis: Mapping[str, Chassis]) -> Chassis | None:
+    def _one_chassis(self, name: str, chassis: Mapping[str, Chassis], recorded: tuple[str, ...]) -> Chassis | None:
         found = [chassis[name]] if name in chassis else [c for c in chassis.values() if c.hostname == name]
         site = self.attachment.site
         if len(found) == 1 and found[0].interconnect:
             return found[0]
+        if not found and name in recorded:
+            return Chassis(name, name, interconnect=True)
         if not found:
             self._problem(
                 "UnknownGateway",

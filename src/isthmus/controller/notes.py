@@ -31,6 +31,8 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
             f"site {side.site!r} has two chassis: neither takes over from the other, because OVN believes a chassis "
             "without any tunnel to have lost its own network; add a third that carries a part of the router"
         )
+    for away in (g for g in side.gateways if g not in chassis):
+        yield f"site {side.site!r}: gateway {away!r} is not registered now: it is away, or was taken out for good"
     if len(side.gateways) == 1:
         yield f"site {side.site!r} has one gateway chassis for router {side.vpc.name!r}: there is no failover"
     if any(p.role is Role.EXTERNAL for p in side.vpc.ports):
