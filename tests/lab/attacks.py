@@ -173,6 +173,12 @@ def forged_sources() -> Iterator[Attack]:
     yield Attack("source of the far side, of link, transit and loopback", shots(
         WEB, *(to(REMOTE, s) for s in ("10.2.1.12", UNLISTED_REMOTE, EDGE, TRANSIT, FAR_TRANSIT, "127.0.0.1"))
     ), anybody)  # fmt: skip
+    probes = [f"169.254.128.{host}" for host in (3, 4, 11, 12)]
+    yield Attack(
+        "source of a probe",
+        shots(WEB, *(to(t, p, protocol="icmp") for t in (REMOTE, X_FAR, UNLISTED_REMOTE) for p in probes)),
+        anybody,
+    )
     quiet = mac("cloud", "a-quiet", "router")
     yield Attack("from an unlisted subnet, own source", shots(QUIET, to(REMOTE, UNLISTED_OWN, via=quiet)), anybody)
     yield Attack("from an unlisted subnet, listed source", shots(QUIET, to(REMOTE, OWN, via=quiet)), anybody)
@@ -297,7 +303,7 @@ def own_router() -> Iterator[Attack]:
         anybody,
         lambda lab: routes(lab, "0.0.0.0/0"),
     )
-    prefixes = ("10.8.1.0/24", "10.9.1.0/24", "10.2.9.0/24", "169.254.64.0/18", "169.254.128.8/29")
+    prefixes = ("10.8.1.0/24", "10.9.1.0/24", "10.2.9.0/24", "169.254.64.0/18", "169.254.128.16/29")
     yield Attack(
         "static routes to the edge for others' and unlisted prefixes",
         shots(WEB, *(to(t) for t in beyond)),
