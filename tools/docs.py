@@ -1,25 +1,63 @@
-"""Write what is generated, and check that links between our documents lead somewhere. `--check`: write nothing."""
+"""Write what is generated, and check that links between our documents lead somewhere. `--check`: write nothing.
+
+Generated are the JSON Schema and, in pages, what stands between `<!-- figures: TEXT -->` and `<!-- /figures -->`: the
+committed run's figures whose names begin with the text.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from isthmus.api.schema import STORED, generate, text
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+RESULTS = ROOT / "bench" / "results" / "latest.json"
+FIGURES = re.compile(r"(<!-- figures: (?P<what>[^>]+?) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 
 def generated() -> dict[Path, str]:
     schema = text(generate())
-    return {STORED: schema, ROOT / "docs" / "schema" / "isthmus.json": schema}
+    found = {STORED: schema, ROOT / "docs" / "schema" / "isthmus.json": schema}
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    for page in pages():
+        old = page.read_text(encoding="utf-8")
+        if FIGURES.search(old):
+            found[page] = filled(old, rows)
+    return found
+
+
+def pages() -> list[Path]:
+    return [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+
+def filled(page: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """The page with its figures."""
+    known = list(rows)
+    return FIGURES.sub(
+        lambda m: f"{m[1]}{_table([r for r in known if r['figure'].startswith(m['what'])])}\n{m[3]}", page
+    )
+
+
+def _table(rows: list[Mapping[str, Any]]) -> str:
+    if not rows:
+        return "not measured yet"
+    lines = ["| figure | value | reference | ratio |", "|---|---|---|---|"]
+    for row in rows:
+        reference = "none" if row["reference"] is None else f"{row['reference']:g} {row['unit']}"
+        ratio = "none" if row["ratio"] is None else f"{row['ratio']:.2f}"
+        lines.append(f"| {row['figure']} | {row['value']:g} {row['unit']} | {reference} | {ratio} |")
+    return "\n".join(lines)
 
 
 def dead_links() -> list[str]:
     dead = []
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for page in pages():
         for target in LINK.findall(page.read_text(encoding="utf-8")):
             if "://" not in target and not target.startswith("mailto:") and not (page.parent / target).exists():
                 dead.append(f"{page.relative_to(ROOT)}: {target} does not exist")

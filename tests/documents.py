@@ -1,0 +1,34 @@
+"""Commands that our documents show, as a reader would type them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = re.compile(r"^(?:\./run|isthmus|export) ")
+
+
+def pages() -> list[Path]:
+    """Every document of the repository."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of code blocks that start with a command, without their comments, in their order."""
+    return [line for line in map(_bare, _code(page.read_text(encoding="utf-8"))) if COMMANDS.match(line)]
+
+
+def _bare(line: str) -> str:
+    return re.sub(r"\s+#.*$", "", line).strip()
+
+
+def _code(text: str) -> list[str]:
+    """Lines of fenced `sh` blocks and of indented blocks."""
+    lines, fence = [], ""
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fence = "" if fence else line[3:] or "text"
+        elif fence == "sh" or (not fence and line.startswith("    ")):
+            lines.append(line)
+    return lines
