@@ -1,8 +1,8 @@
 """What tenants, neighbours and a worker's host may try, and what arrives at the victim: nothing.
 
 Five tenants with identical addresses on two sites; a sixth, `x`, whose prefixes differ, so that they can be named; on
-the cloud an external network that the router of tenant `a` shares with a neighbour. Agents probe, so the ways for probes
-are there too. The attacker is mostly tenant `a`.
+the cloud an external network that the router of tenant `a` shares with a neighbour. Agents probe, so the ways for
+probes are there too. The attacker is mostly tenant `a`.
 
 Each attack is a row of one table, printed at the end (`pytest -s`). Its packets carry a mark and are counted at the
 interfaces of its victims. Beside them, in the same second, every victim's own peers reach it, and the attacker's
