@@ -110,7 +110,7 @@ def text(found: list[Row]) -> str:
     for row in sorted(found, key=lambda r: (r.database, r.key, r.table)):
         place = f"{row.table} {row.key}"
         assert place not in databases.setdefault(row.database, {}), f"{place} twice"
-        body: dict[str, Any] = {column: _plain(value) for column, value in row.columns.items()}
+        body: dict[str, Any] = {column: _plain(value) for column, value in row.columns.items() if value != {}}
         if row.parent is not None:
             holder = row.parent.key or row.parent.name or row.parent.uuid
             body["in"] = f"{row.parent.table}.{row.parent.column} of {holder}"
