@@ -212,8 +212,6 @@ class _Resolver:
         own = self.attachment.gateways
         wanted = own if own is not None else of_site
         if not wanted:
-            wanted = tuple(sorted(name for name, c in chassis.items() if c.interconnect))
-        if not wanted:
             self._problem(
                 "NoGateway", "gateways", f"site {self.attachment.site!r} has no gateway chassis",
                 "on one: ovs-vsctl set open . external_ids:ovn-is-interconn=true; and list it in the Site's gateways",
