@@ -179,6 +179,17 @@ def test_a_step_that_fails_ends_the_demo_and_leaves_nothing() -> None:
         running.assert_nothing_left()
 
 
+def test_keep_leaves_the_lab_of_a_demo_that_failed() -> None:
+    with demo("--keep") as running:
+        running.until("the lab is up")
+        name = next(n for n in ("demo", running.name) if n in state.names())
+        (state.base() / name / "operator" / "config" / "interconnects.yaml").write_text("no", encoding="utf-8")
+        code, _ = running.end()
+        assert code != 0
+        assert f"the lab {name} stays" in "".join(running.said)
+        Lab.open(name).down()
+
+
 def test_keep_leaves_the_lab_and_says_how_to_enter_it() -> None:
     with demo("--keep") as running:
         code, result = running.end()

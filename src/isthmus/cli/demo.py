@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from isthmus.cli.output import Output
-from isthmus.errors import EXIT_OK, EXIT_WORLD
+from isthmus.errors import EXIT_OK, EXIT_WORLD, IsthmusError
 
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -56,6 +56,11 @@ def run(args: argparse.Namespace, out: Output) -> int:
                 demo.remove()
             out.result(demo.fields())
             kept = bool(args.keep)
+        except IsthmusError:
+            kept = args.keep and name in state.names()
+            if kept:
+                _farewell(name, out, kept=True, well=False)
+            raise
         finally:
             if not kept:
                 _remove(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ READY = 20.0
 """Seconds that conditions may take to be true after a command that has waited for them."""
 WIDTH = 150
 """Characters of a line that is shown."""
+REMEDY = "`isthmus demo --keep` leaves the lab, to look into it"
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
 
 
@@ -66,7 +68,10 @@ class Demo:
         """Disconnect one subnet; what goes on meanwhile must lose nothing."""
         before = self._intent()
         with traffic.Streams(self.lab, self._carried(before), interval=0.01) as streams:
-            streams.wait()
+            try:
+                streams.wait()
+            except TimeoutError as error:
+                raise WorldError(Problem("NoTraffic", str(error), remedy=REMEDY)) from error
             self._command(*self.scenario.cut.argv)
             reports = streams.stop().values()
         sent, lost = sum(r.sent for r in reports), sum(len(r.lost) for r in reports)
@@ -116,11 +121,15 @@ class Demo:
         return load(self.lab.paths.config)
 
     def _run(self, *words: str) -> str:
-        done = self.lab.exec("operator", ["isthmus", *words], timeout=STEP)
+        command = f"isthmus {' '.join(words)}"
+        try:
+            done = self.lab.exec("operator", ["isthmus", *words], timeout=STEP)
+        except subprocess.TimeoutExpired as error:
+            raise WorldError(Problem("DemoStep", f"{command}: not done in {STEP:g} s", remedy=REMEDY)) from error
         if done.returncode:
             said = done.stderr.strip() or done.stdout.strip()
-            message = f"isthmus {' '.join(words)}: exit code {done.returncode}: {said}"
-            raise WorldError(Problem("DemoStep", message, remedy="--keep leaves the lab, to look into it"))
+            message = f"{command}: exit code {done.returncode}: {said}"
+            raise WorldError(Problem("DemoStep", message, remedy=REMEDY))
         return done.stdout
 
     def _command(self, *words: str) -> None:
@@ -174,7 +183,7 @@ class Demo:
             self._wrong("CheckDiffers", f"{phase}: {difference}")
 
     def _wrong(self, code: str, message: str) -> None:
-        self.problems.append(Problem(code, message, remedy="`isthmus demo --keep` leaves the lab, to look into it"))
+        self.problems.append(Problem(code, message, remedy=REMEDY))
 
     # The report.
 
