@@ -209,7 +209,7 @@ def test_keep_leaves_the_lab_and_says_how_to_enter_it() -> None:
 
 
 def test_what_is_missing_and_what_leaks_is_told(lab_factory: LabFactory) -> None:
-    lab = lab_factory("two-sites")
+    lab = lab_factory("two-sites", agents=True)
     wanted = load(lab.paths.config)
     before = prove(lab, wanted, "joined", count=2).differences
     assert "cloud-a-web-1 to cluster-a-pods-1 (udp): 0 of 2 arrived, some should" in before
