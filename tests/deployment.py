@@ -402,6 +402,7 @@ class Pretender:
                 continue
             there[name] = uuid
             ports |= {nb["Logical_Switch_Port"][p]["name"]: name for p in row["ports"]}
+            operations += [_number(p, len(ports)) for p in row["ports"] if _unnumbered(nb["Logical_Switch_Port"][p])]
             if name not in wanted:
                 operations.append(
                     {"op": "delete", "table": "Logical_Switch", "where": [["_uuid", "==", ["uuid", uuid]]]}
@@ -478,6 +479,21 @@ class Pretender:
                     }
                 )
         return operations
+
+
+def _unnumbered(port: dict[str, Any]) -> bool:
+    return port["type"] == "router" and "requested-tnl-key" not in port["options"]
+
+
+def _number(port: str, number: int) -> dict[str, Any]:
+    options = ["map", [["requested-tnl-key", str(number)]]]
+    where = [["_uuid", "==", ["uuid", port]]]
+    return {
+        "op": "mutate",
+        "table": "Logical_Switch_Port",
+        "where": where,
+        "mutations": [["options", "insert", options]],
+    }
 
 
 def attach(site: str, router: str, *subnets: Any, **more: Any) -> dict[str, Any]:

@@ -69,7 +69,10 @@ class Maker:
 def _transit(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:
     columns: dict[str, Value] = {
         "name": maker.name("transit"),
-        "mac": maker.mac("transit"),
+        # ovn-ic replaces the number that northd gave the switch's port. The flow from the router's port to it holds the
+        # number; ovn-controller before 24.03.2 makes it anew only when the router's port changes in the southbound
+        # database (ovn-org/ovn ddf051cbc6af), and else sends under the old number, to be dropped at the far end.
+        "mac": names.spelled(maker.mac("transit"), joined.numbers[side.name].port_key),
         "networks": frozenset(str(i) for i in joined.transit(side)),
         # Larger packets are answered with "fragmentation needed" here, before the tunnel (ovn-nb(5), gateway_mtu).
         "options": {"gateway_mtu": str(joined.mtu)},

@@ -28,6 +28,8 @@ class Numbers:
     """Likewise for the link between two edges of one site."""
     tags: Mapping[str, int] = field(default_factory=dict)
     """Chassis -> VLAN tag of this link's probe on that chassis' trunk, 1 to 4094."""
+    port_key: str = ""
+    """What ovn-ic numbered the port on the transit switch; "" until it has, and on sites that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Entry:
     blocked    why it could not be worked on at all in this pass (a site or the Fabric is out of reach)
     failed     what a database answered to the last write of it
     lingering  sites whose gateway chassis have not yet confirmed that the edge is gone
+    numbered   ovn-ic has numbered the ports on the transit switch at all sites in reach
     """
 
     name: str
@@ -35,10 +36,11 @@ class Entry:
     blocked: Problem | None = None
     failed: Problem | None = None
     lingering: tuple[str, ...] = ()
+    numbered: bool = True
     resolved_from: object = None
     compiled_from: object = None
 
     @property
     def clean(self) -> bool:
         """Everything that should be is; deferred rows count as missing."""
-        return not any(self.changes.values())
+        return self.numbered and not any(self.changes.values())

@@ -79,8 +79,10 @@ class Ledger:
                     numbers[kind] = self._free_link(joined, taken)
                     taken.add(numbers[kind])
             inner = None if joined.is_first(side) else numbers["inner"]
-            tags = self._give_tags(joined, side, sites[side.site]) if side.site in sites else {}
-            given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags)
+            site = sites.get(side.site)
+            tags = self._give_tags(joined, side, site) if site else {}
+            key = records.port_key(joined.name, side.name, site) if site else ""
+            given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags, key)
         self._set(joined.name, {**self.edges(joined.name), **record.of(replace(joined, numbers=given))})
         return given
 

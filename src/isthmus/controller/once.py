@@ -204,7 +204,7 @@ class Once:
         if waiting := [s for s in entry.lingering if s not in troubles]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
         if not entry.clean and entry.failed is None:
-            return f"{entry.name}: ovn-ic has not made the transit switch's copy yet"
+            return f"{entry.name}: ovn-ic has not made the transit switch's copy, or numbered its port, yet"
         if entry.intent is None or wait == "none" or entry.failed is not None:
             return ""
         verdicts = {c.type: c for c in conditions(entry, self.world, self.writer.written_cfg)}

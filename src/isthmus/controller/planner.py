@@ -251,6 +251,7 @@ class Planner:
             return
         entry.compiled_from = seen
         entry.joined = self._join(entry)
+        entry.numbered = self._numbered(entry.joined)
         desired: dict[str, list[Row]] = defaultdict(list)
         for row in rows(entry.joined) if entry.joined else ():
             desired[row.database].append(row)
@@ -260,6 +261,11 @@ class Planner:
                 entry.changes[nb(name)] = changes
         if self.world.fabric.trouble is None and (changes := self._transit(entry)):
             entry.changes[IC_NB] = changes
+
+    def _numbered(self, joined: Joined | None) -> bool:
+        return joined is None or all(
+            joined.numbers[s.name].port_key for s in joined.sides if joined.is_first(s) and s.site in self._readable
+        )
 
     def _transit_seen(self, entry: Entry) -> tuple[bool, ...]:
         name = names.transit_switch(self.owner_name, entry.name)

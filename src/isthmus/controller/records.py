@@ -38,6 +38,15 @@ def tags(interconnect: str, site: OvnSite) -> dict[tuple[str, str], int]:
     return found
 
 
+def port_key(interconnect: str, attachment: str, site: OvnSite) -> str:
+    """What ovn-ic numbered an Attachment's port on the transit switch, or ""."""
+    for uuid in site.owned(interconnect).get(("Logical_Switch_Port", f"{interconnect}/{attachment}/transit-port"), ()):
+        options = site.client.rows["Logical_Switch_Port"][uuid]["options"]
+        assert isinstance(options, Mapping)
+        return str(options.get("requested-tnl-key", ""))
+    return ""
+
+
 def members(interconnect: str, fabric: Store) -> dict[str, list[str]]:
     """Site -> gateway chassis that have, or may have, the transit switch's datapath."""
     for _, row in fabric.owned_rows(interconnect, "Transit_Switch"):
