@@ -101,9 +101,10 @@ def rows(lab: Lab, interconnect: str = "") -> dict[str, dict[str, object]]:
     for database, ours in owned(look(lab)).items():
         for key, row in ours.items():
             if key.split(" ")[1].startswith(interconnect):
-                kept = {
-                    c: v for c, v in row.items() if c in ("name", "networks", "mac", "match", "ip_prefix", "nexthop")
+                kept: dict[str, object] = {
+                    c: row[c] for c in ("name", "networks", "match", "ip_prefix", "nexthop") if c in row
                 }
+                kept["mac"] = row.get("mac", "").lower()
                 found.setdefault(database, {})[key] = kept
     return found
 

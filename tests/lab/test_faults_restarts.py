@@ -108,7 +108,7 @@ def test_a_controller_restarted_during_apply_is_waited_for(apart: Unixes, host: 
 def names(lab: Lab) -> dict[str, set[str]]:
     """Tables, keys and addresses of what we own."""
     return {
-        database: {f"{key} {sorted(row.get('networks', ()))} {row.get('mac', '')}" for key, row in rows.items()}
+        database: {f"{key} {sorted(row.get('networks', ()))} {row.get('mac', '').lower()}" for key, row in rows.items()}
         for database, rows in owned(look(lab)).items()
     }
 

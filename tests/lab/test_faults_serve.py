@@ -104,6 +104,7 @@ def content(lab: Lab) -> dict[str, dict[str, Any]]:
         found[database] = {k: {c: v for c, v in row.items() if c not in REFERENCES} for k, row in rows.items()}
         for row in found[database].values():
             row["options"] = {k: v for k, v in row.get("options", {}).items() if k != "requested-tnl-key"}
+            row["mac"] = row.get("mac", "").lower()  # its letters say which number ovn-ic gave the port
     return found
 
 
@@ -166,6 +167,8 @@ class Drift:
     def _plain(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         plain = [{c: v for c, v in row.items() if c not in (*REFERENCES, "_version")} for row in rows]
         for row in plain:
+            if "mac" in row:
+                row["mac"] = row["mac"].lower()
             if "options" in row:
                 row["options"] = {k: v for k, v in rpc.mapping(row["options"]).items() if k != "requested-tnl-key"}
         return plain
