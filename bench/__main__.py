@@ -13,6 +13,8 @@ from bench.report import Row, load, progress, text, write
 FIGURES: dict[str, tuple[str, str, int]] = {
     "apply": ("bench.joining", "apply", 15),
     "disconnect": ("bench.joining", "disconnect", 15),
+    "hundred": ("bench.scale", "hundred", 10),
+    "thousand": ("bench.scale", "thousand", 10),
 }
 """Name -> module, function, samples by default."""
 

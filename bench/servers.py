@@ -39,6 +39,7 @@ class Server:
     def __init__(self, directory: Path, kind: str, *arguments: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         schema, self.database = KINDS[kind]
+        self.kind = kind
         self.path = directory / f"{kind}.sock"
         self.remote = f"unix:{self.path}"
         self._pidfile = directory / f"{kind}.pid"
