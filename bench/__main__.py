@@ -13,6 +13,9 @@ from bench.report import Row, load, progress, text, write
 FIGURES: dict[str, tuple[str, str, int]] = {
     "apply": ("bench.joining", "apply", 15),
     "disconnect": ("bench.joining", "disconnect", 15),
+    "subnet": ("bench.listing", "subnet", 12),
+    "crossing": ("bench.crossing", "crossing", 12),
+    "failover": ("bench.crossing", "failover", 10),
     "hundred": ("bench.scale", "hundred", 10),
     "thousand": ("bench.scale", "thousand", 10),
 }

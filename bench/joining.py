@@ -26,7 +26,7 @@ def apply(rounds: int) -> Iterator[Row]:
         site = _Joining(lab)
         ours, theirs = [], []
         for number in range(rounds):
-            for way in _order(number):
+            for way in order(number):
                 argv = ["isthmus", "apply"] if way == "ours" else ["sh", "-c", site.script]
                 (ours if way == "ours" else theirs).append(site.join(argv))
             progress(f"  apply {number + 1}/{rounds}: {ours[-1]:.3f} s, reference {theirs[-1]:.3f} s")
@@ -42,7 +42,7 @@ def disconnect(rounds: int) -> Iterator[Row]:
         site = _Joining(lab)
         ours, theirs = [], []
         for number in range(rounds):
-            for way in _order(number):
+            for way in order(number):
                 inlab.operator(lab, "apply", "--wait", "programmed")
                 time.sleep(0.3)
                 argv = ["isthmus", "disconnect", "tenant-a"]
@@ -59,7 +59,7 @@ def disconnect(rounds: int) -> Iterator[Row]:
     )  # fmt: skip
 
 
-def _order(number: int) -> tuple[str, str]:
+def order(number: int) -> tuple[str, str]:
     return ("ours", "theirs") if number % 2 == 0 else ("theirs", "ours")
 
 
