@@ -18,6 +18,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "failover": ("bench.crossing", "failover", 10),
     "hundred": ("bench.scale", "hundred", 10),
     "thousand": ("bench.scale", "thousand", 10),
+    "mass": ("bench.mass", "mass", 3),
 }
 """Name -> module, function, samples by default."""
 

@@ -74,11 +74,10 @@ class Server:
 class Databases:
     """Two sites' NB and SB, and the Fabric's, with `tenants` VPC routers of one subnet each, and the documents.
 
-    What ovn-ic would make later (the transit switches' copies) is there from the start, so that rows go in by one
-    transaction per database.
+    copies  what ovn-ic would make later, the transit switches' copies, is there from the start
     """
 
-    def __init__(self, directory: Path, tenants: int) -> None:
+    def __init__(self, directory: Path, tenants: int, *, copies: bool = True) -> None:
         self.directory, self.tenants = directory, tenants
         self.sites = {n: {k: Server(directory / n, k) for k in ("nb", "sb")} for n in SITES}
         self.fabric = {k: Server(directory / "fabric", k) for k in ("ic-nb", "ic-sb")}
@@ -90,7 +89,7 @@ class Databases:
             servers["sb"].transact({"op": "insert", "table": "SB_Global", "row": {}}, *chassis(name))
             for first in range(0, tenants, BATCH):
                 numbers = range(first, min(first + BATCH, tenants))
-                servers["nb"].transact(*(o for n in numbers for o in tenant(name, n)))
+                servers["nb"].transact(*(o for n in numbers for o in tenant(name, n, copy=copies)))
         self.config = directory / "config"
         self.bare = directory / "bare"
         self._write()
@@ -125,11 +124,12 @@ class Databases:
 
 
 @contextmanager
-def databases(tenants: int) -> Iterator[Databases]:
+def databases(tenants: int, kind: type[Databases] = Databases, *, copies: bool = True) -> Iterator[Databases]:
+    """`copies`: ovn-ic's copies of the transit switches are there from the start."""
     directory = Path(tempfile.mkdtemp(prefix="isthmus-bench-"))
     found: Databases | None = None
     try:
-        found = Databases(directory, tenants)
+        found = kind(directory, tenants, copies=copies)
         yield found
     finally:
         if found is not None:
@@ -153,10 +153,10 @@ def chassis(site: str) -> Iterator[Operation]:
         yield {"op": "insert", "table": "Chassis_Private", "row": {"name": name}}
 
 
-def tenant(site: str, number: int, *, subnets: Iterable[str] = ("web", "db")) -> Iterator[Operation]:
+def tenant(site: str, number: int, *, copy: bool) -> Iterator[Operation]:
     """A router, its switches with two machines each, and ovn-ic's copy of the transit switch."""
     router, lrps = f"t{number:04}", []
-    for place, subnet in enumerate(subnets):
+    for place, subnet in enumerate(("web", "db")):
         name, ids = f"{router}-{subnet}", f"{number}x{place}"
         lrps.append(["named-uuid", f"lrp{ids}"])
         mac = f"02:00:{SITES[site]:02x}:{place:02x}:{number >> 8:02x}:{number & 255:02x}"
@@ -184,6 +184,8 @@ def tenant(site: str, number: int, *, subnets: Iterable[str] = ("web", "db")) ->
             yield {"op": "insert", "table": "Logical_Switch_Port", "uuid-name": f"vm{ids}x{machine}", "row": row}
         yield {"op": "insert", "table": "Logical_Switch", "row": {"name": name, "ports": ["set", lsps]}}
     yield {"op": "insert", "table": "Logical_Router", "row": {"name": router, "ports": ["set", lrps]}}
+    if not copy:
+        return
     transit = f"isthmus-default.{router}"
     yield {
         "op": "insert",
