@@ -81,8 +81,10 @@ class Running(Databases):
     def timed(self, join: Any) -> float:
         begin = time.perf_counter()
         join()
+        progress(f"    written after {time.perf_counter() - begin:.1f} s")
         for site in self.sites.values():
             _until(site["sb"].path, "OVN_Southbound", "Port_Binding", ["type", "chassis"], self._all_bound)
+        progress(f"    bound after {time.perf_counter() - begin:.1f} s")
         self.through()
         return time.perf_counter() - begin
 

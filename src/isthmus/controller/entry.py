@@ -24,6 +24,8 @@ class Entry:
     failed     what a database answered to the last write of it
     lingering  sites whose gateway chassis have not yet confirmed that the edge is gone
     numbered   ovn-ic has numbered the ports on the transit switch at all sites in reach
+
+    The last four say what the work so far was made from: the documents, other entries on the same routers, and all.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Entry:
     failed: Problem | None = None
     lingering: tuple[str, ...] = ()
     numbered: bool = True
+    text: object = None
+    near: object = None
     resolved_from: object = None
     compiled_from: object = None
 

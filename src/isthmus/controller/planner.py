@@ -46,6 +46,8 @@ class Planner:
         self.ledger = Ledger()
         self._invalid: Mapping[str, tuple[Problem, ...]] = {}
         self._readable: Mapping[str, OvnSite] = {}
+        self._last_epoch: object = None
+        self._same = self._touched = False
         self._absent_since: dict[tuple[str, str], int] = {}
         self._adopt = adopt
         self._cut = cut
@@ -70,22 +72,34 @@ class Planner:
         self._readable = self.world.readable()
         troubles = self.world.troubles()
         self._choose_installation()
+        epoch = self._epoch(troubles)
+        self._same, self._last_epoch, self._touched = epoch == self._last_epoch, epoch, False
         known = {n for s in (*self._stores(), self.world.fabric) for n in s.index.owned if n != SITE}
         readable = self._readable
-        for name in known | set(wanted):
+        for name in known | set(wanted) if not self._same else ():
             self.ledger.read(name, readable)
         self.ledger.forget(n for n in list(self.entries) if n not in known and n not in wanted)
         targets = sorted(n for n in known | set(wanted) if only is None or n in only)
         for name in self.entries.keys() - set(targets):
             self._withdraw_claims(name)
             del self.entries[name]
+            self._touched = True
         for name in known.difference(targets):
             self._claim_what_stands(name)
         for name in targets:
             self._resolve(self.entries.setdefault(name, Entry(name, None)), wanted.get(name), troubles)
         for name in targets:
             self._compile(self.entries[name], troubles)
-        self.shared = self._shared_changes()
+        if self._touched or not self._same:
+            self.shared = self._shared_changes()
+
+    def _epoch(self, troubles: Mapping[str, Problem]) -> object:
+        """Differs from that of the pass before where anything but documents has changed.
+
+        While it does not, an entry is looked at again only if its own text, or what others claim on its routers, has.
+        """
+        sites = tuple((name, s.index.total, s.chassis_version) for name, s in self._readable.items())
+        return sites, self.world.fabric.index.total, tuple(troubles.items()), self.installation, self.foreign_claim
 
     def problems(self) -> list[Problem]:
         found = [p for e in self.entries.values() for p in e.problems]
@@ -139,6 +153,10 @@ class Planner:
     # -- intent and facts -> sides --------------------------------------------------------------------------
 
     def _resolve(self, entry: Entry, intent: Interconnect | None, troubles: Mapping[str, Problem]) -> None:
+        invalid = self._invalid.get(entry.name, ())
+        if self._same and entry.text == (intent, invalid):
+            return
+        entry.text = intent, invalid
         entry.blocked = self._blocked(intent, troubles)
         if intent is None or (entry.blocked is not None and not self._cut):
             entry.intent = intent
@@ -150,7 +168,6 @@ class Planner:
         attachments = [a for a in intent.attachments if a.site in readable]
         sites = [readable[a.site] for a in attachments]
         defines = any(s.cidrs for a in attachments for s in a.subnets)
-        invalid = self._invalid.get(entry.name, ())
         seen = (
             intent,
             invalid,
@@ -237,11 +254,19 @@ class Planner:
         if (entry.blocked is not None and not self._cut) or (self.foreign_claim and entry.intent):
             entry.changes, entry.joined = {}, None
             return
-        seen = (
+        near = (
             entry.resolved_from,
+            [
+                (self._claims_version[(s.site, s.vpc.uuid)], self.ledger.version[(s.site, s.vpc.uuid)])
+                for s in entry.sides
+            ],
+        )
+        if self._same and entry.near == near and entry.clean and not entry.lingering:
+            return
+        entry.near = near
+        seen = (
+            near,
             self.installation,
-            tuple(self._claims_version[(s.site, s.vpc.uuid)] for s in entry.sides),
-            tuple(self.ledger.version[(s.site, s.vpc.uuid)] for s in entry.sides),
             tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self._readable.items()),
             self.world.fabric.index.owned_version.get(entry.name, 0),
             self._transit_seen(entry),
@@ -249,7 +274,7 @@ class Planner:
         )
         if entry.compiled_from == seen and entry.clean and not entry.lingering:
             return
-        entry.compiled_from = seen
+        entry.compiled_from, self._touched = seen, True
         entry.joined = self._join(entry)
         entry.numbered = self._numbered(entry.joined)
         desired: dict[str, list[Row]] = defaultdict(list)

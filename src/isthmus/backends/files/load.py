@@ -110,9 +110,11 @@ def _files(root: Path, problems: list[Problem]) -> list[Path]:
         mode = root.stat().st_mode
         if not stat.S_ISDIR(mode):
             return [root]
-        names = sorted(p for p in root.iterdir() if p.suffix in SUFFIXES and not p.name.startswith("."))
+        with os.scandir(root) as entries:
+            named = [e for e in entries if e.name.endswith(SUFFIXES) and not e.name.startswith(".")]
         # a link that leads nowhere is a document that we cannot see, not one that is gone
-        files = [p for p in names if p.is_file() or (p.is_symlink() and not p.exists())]
+        there = [e.name for e in named if e.is_file() or (e.is_symlink() and not (root / e.name).exists())]
+        files = [root / name for name in sorted(there)]
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         problems.append(
