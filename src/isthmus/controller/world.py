@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.fabric import FabricStore
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.errors import Problem
 from isthmus.model.intent import Fabric, Site
+
+LISTING = 5.0
+"""Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
 
 class World:
@@ -50,7 +54,8 @@ class World:
     async def settle(self, timeout: float) -> dict[str, Problem]:
         """Wait until every database has been listed or has failed; returns the troubles that remain.
 
-        timeout  seconds; what is silent by then counts as out of reach
+        timeout  seconds; what is silent by then counts as out of reach. What has begun to answer gets more: a large
+                 database takes its time
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -58,10 +63,15 @@ class World:
             self.woken.clear()
             troubles = self.troubles()
             undecided = [p for p in troubles.values() if p.code == "NotListed"]
-            left = deadline - loop.time()
+            heard = max((c.heard for c in self._clients() if not c.synced), default=0.0)
+            left = max(deadline, heard + LISTING) - loop.time()
             if not undecided or left <= 0:
                 return troubles
             await wait_for(self.woken, left)
+
+    def _clients(self) -> Iterator[Client]:
+        for store in (self.fabric, *self.sites.values()):
+            yield from (store.client, store.sb)
 
     def without_lock(self) -> list[str]:
         """Databases whose lock somebody else holds, as a person names them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -73,6 +74,11 @@ class Client:
         self._last_txn = NO_SUCH_TXN
         self._early: list[tuple[str, list[Any]]] | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def heard(self) -> float:
+        """When the server of the present connection said something last, by the loop's clock; 0.0 if it never did."""
+        return self._wire.heard if self._wire is not None and self._wire.answered else 0.0
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -232,10 +238,12 @@ class Client:
             for uuid in [u for u in rows if u not in updates.get(table, {})]:
                 self._changed(table, uuid, rows.pop(uuid), None)
 
-    def _apply(self, updates: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    def _apply(self, updates: Mapping[str, dict[str, Mapping[str, Any]]]) -> None:
+        """Consumes `updates`: the replica of a large database grows into the memory that its message leaves."""
         for table, rows in updates.items():
-            for uuid, update in rows.items():
-                self._row(table, uuid, update)
+            while rows:
+                uuid, update = rows.popitem()
+                self._row(table, sys.intern(uuid), update)
 
     def _row(self, table: str, uuid: str, update: Mapping[str, Any]) -> None:
         assert self.schema is not None

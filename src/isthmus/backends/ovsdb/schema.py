@@ -41,7 +41,7 @@ class Column:
     def decode(self, data: Any) -> Value:
         """JSON value -> Python value."""
         if self.kind == "map":
-            return {sys.intern(str(_atom(k))): _atom(v) for k, v in data[1]}
+            return {str(_atom(k)): _atom(v) for k, v in data[1]}
         if isinstance(data, list) and data[0] == "set":
             atoms = [_atom(item) for item in data[1]]
             if self.kind == "set":
@@ -82,7 +82,10 @@ class Column:
 
 
 def _atom(data: Any) -> Any:
-    return data[1] if isinstance(data, list) else data
+    """Strings are interned: a row's UUID stands in its parent too, owner and paths in every row of ours."""
+    if isinstance(data, list):
+        data = data[1]
+    return sys.intern(data) if isinstance(data, str) else data
 
 
 Schema = Mapping[str, Mapping[str, Column]]
