@@ -26,8 +26,12 @@ def joined(unixes: Unixes) -> Unixes:
     """Tenant b is joined."""
     unixes.want("tenant-b")
     unixes.apply()
-    until("tenant b's packets flow", lambda: all(c.received for c in matrix(unixes.lab, NEIGHBOURS, count=3).values()))
+    until("tenant b's packets flow, all of them", lambda: steady(unixes.lab))
     return unixes
+
+
+def steady(lab: Lab) -> bool:
+    return all(c.received == c.sent for c in matrix(lab, NEIGHBOURS, count=50, interval=0.01).values())
 
 
 @pytest.fixture
