@@ -22,7 +22,7 @@ from isthmus.backends.files import load
 from isthmus.lab import spec, state
 from isthmus.lab.lab import Lab
 from isthmus.lab.layout import layout
-from isthmus.lab.proof import prove
+from isthmus.lab.proof import prove, settle
 from isthmus.lab.pytest_plugin import LabFactory
 from isthmus.lab.scenarios import SCENARIOS, Scenario
 from isthmus.model.intent import Configuration
@@ -215,6 +215,7 @@ def test_what_is_missing_and_what_leaks_is_told(lab_factory: LabFactory) -> None
     assert "cloud-a-web-1 to cluster-a-pods-1 (udp): 0 of 2 arrived, some should" in before
     done = lab.exec("operator", ["isthmus", "apply"], timeout=TIMEOUT)
     assert done.returncode == 0, done.stderr
+    assert settle(lab, wanted, TIMEOUT)
     assert prove(lab, wanted, "joined").differences == ()
     nobody = Configuration(wanted.fabrics, wanted.sites, ())
     leaks = prove(lab, nobody, "joined", count=2).differences

@@ -18,7 +18,7 @@ from isthmus.backends.files import load
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import picture, traffic
 from isthmus.lab.lab import Lab
-from isthmus.lab.proof import Proof, address, crossing, prove
+from isthmus.lab.proof import Proof, address, crossing, prove, settle
 from isthmus.lab.scenarios import Scenario
 from isthmus.model.intent import Configuration
 
@@ -173,6 +173,7 @@ class Demo:
             self._wrong("NotReady", f"{what}: {c['reason']}: {c['message']}")
 
     def _prove(self, phase: str) -> None:
+        settle(self.lab, self._intent(), READY)
         proof = prove(self.lab, self._intent(), phase)
         self._teller.step(
             f"{len(proof.checks)} checks by packets: every machine to every other, {len(self.lab.machines)} machines"

@@ -6,6 +6,7 @@ observed is counted at the receiver's interface. Neither looks at a row.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -119,6 +120,18 @@ def prove(lab: Lab, configuration: Configuration, phase: str, *, count: int = 3)
             checks.append(Check(phase, one, other, protocol, expected, counted.sent, counted.received))
         strays += [f"{a} sent to {b} and was seen at {c} ({protocol})" for a, b, c in found.strays]
     return Proof(phase, tuple(checks), tuple(_omitted(machines, phase)), tuple(strays))
+
+
+def settle(lab: Lab, configuration: Configuration, seconds: float) -> bool:
+    """Send until every pair that the documents let through got a packet; False where that takes longer.
+
+    Ready speaks of gateway chassis. On a busy machine the hosts of machines may be a moment behind them.
+    """
+    left = {p for p in traffic.pairs(lab.machines) if wanted(configuration, lab.machine(p[0]), lab.machine(p[1]))}
+    deadline = time.monotonic() + seconds
+    while left and time.monotonic() < deadline:
+        left -= traffic.matrix(lab, sorted(left), count=1).open
+    return not left
 
 
 def _omitted(machines: Iterable[Machine], phase: str) -> Iterator[Omitted]:
