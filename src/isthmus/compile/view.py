@@ -109,13 +109,23 @@ class Joined:
         """IP versions that any connected subnet uses."""
         return tuple(sorted({p.version for s in self.sides for p in s.prefixes}))
 
+    @cached_property
+    def _links(self) -> dict[tuple[int, int], tuple[Interface, ...]]:
+        """Every maker of rows asks for the same few."""
+        return {}
+
+    def _link(self, number: int, host: int) -> tuple[Interface, ...]:
+        if (number, host) not in self._links:
+            self._links[number, host] = link_interfaces(self.pools, number, host)
+        return self._links[number, host]
+
     def link(self, side: Side, host: int) -> tuple[Interface, ...]:
-        return link_interfaces(self.pools, self.numbers[side.name].link, host)
+        return self._link(self.numbers[side.name].link, host)
 
     def inner(self, side: Side, host: int) -> tuple[Interface, ...]:
         number = self.numbers[side.name].inner
         assert number is not None
-        return link_interfaces(self.pools, number, host)
+        return self._link(number, host)
 
     def transit(self, side: Side) -> tuple[Interface, ...]:
         return transit_interfaces(self.pools, self.numbers[side.name].transit)
@@ -134,12 +144,8 @@ def link_capacity(pools: Pools) -> int:
     return sum(p.num_addresses // 8 for p in pools.link if p.version == 4)
 
 
-@lru_cache(maxsize=256)
 def link_interfaces(pools: Pools, number: int, host: int) -> tuple[Interface, ...]:
-    """Address `host` of link `number`, one per family: of an IPv4 /29 and an IPv6 /64.
-
-    Cached: every maker of an Interconnect's rows asks for the same few.
-    """
+    """Address `host` of link `number`, one per family: of an IPv4 /29 and an IPv6 /64."""
     found: list[Interface] = []
     for version, size, length in ((4, 8, 29), (6, 1 << 64, 64)):
         left = number
