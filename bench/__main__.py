@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from bench import inlab
-from bench.report import Row, load, progress, text, write
+from bench.report import Row, load, progress, publish, text, write
 
 FIGURES: dict[str, tuple[str, str, int]] = {
     "apply": ("bench.joining", "apply", 15),
@@ -18,6 +18,8 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "failover": ("bench.crossing", "failover", 10),
     "hundred": ("bench.scale", "hundred", 10),
     "thousand": ("bench.scale", "thousand", 10),
+    "client": ("bench.client", "client", 10),
+    "transactions": ("bench.scale", "transactions", 10),
     "mass": ("bench.mass", "mass", 3),
 }
 """Name -> module, function, samples by default."""
@@ -40,6 +42,7 @@ def main() -> int:
             print(text(row), flush=True)
         if not args.no_write:
             write(rows)
+            publish()
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Measured in a process of its own: `python -m bench.child MODE CONFIG` prints one JSON object.
+"""Measured in a process of its own: `python -m bench.child MODE CONFIG [BATCH]` prints one JSON object.
 
 sync   connect until everything is listed
 apply  sync, then write everything (first apply, where nothing stands yet)
+       BATCH: Interconnects in one transaction
 noop   sync, then passes from scratch that find nothing to do
 """
 
@@ -16,8 +17,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from statistics import median
 
+from bench.memory import rss
 from isthmus.backends.files import load
 from isthmus.cli.main import COLLECT
+from isthmus.controller import write
 from isthmus.controller.once import Once, scope
 from isthmus.controller.planner import Planner
 
@@ -74,16 +77,10 @@ async def noop(config: Path) -> Found:
     return found
 
 
-def rss() -> float:
-    """Bytes of this process that are in memory."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmRSS"):
-            return float(line.split()[1]) * 1024
-    return 0.0
-
-
 def main() -> None:
     gc.set_threshold(*COLLECT)
+    if len(sys.argv) > 3:
+        write.BATCH = int(sys.argv[3])
     modes: dict[str, Callable[[Path], Awaitable[Found]]] = {"sync": sync, "apply": apply, "noop": noop}
     print(json.dumps(asyncio.run(modes[sys.argv[1]](Path(sys.argv[2])))))  # type: ignore[arg-type]
 

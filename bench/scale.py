@@ -88,6 +88,25 @@ def _measure(tenants: int, rounds: int) -> Iterator[Row]:
     )
 
 
+BATCHES = (1, 50, 300)
+"""Interconnects in one transaction, of 300 (ADR 0001)."""
+
+
+def transactions(rounds: int) -> Iterator[Row]:
+    """First apply by the size of a transaction."""
+    found: dict[int, list[float]] = {size: [] for size in BATCHES}
+    for number in range(rounds):
+        for size in BATCHES if number % 2 == 0 else reversed(BATCHES):
+            with servers.databases(BATCHES[-1]) as world, numbering(world):
+                found[size].append(child("apply", world.config, str(size))["apply"])
+        progress(f"  transactions {number + 1}/{rounds}: " + ", ".join(f"{s}: {t[-1]:.2f} s" for s, t in found.items()))
+    for size in BATCHES[1:]:
+        yield compared(
+            f"first-apply-{size}-in-a-transaction", "s", found[size], found[1], command="isthmus apply --wait none",
+            peer="one Interconnect in a transaction", note=f"{BATCHES[-1]} Interconnects, two sites, no northd",
+        )  # fmt: skip
+
+
 @contextmanager
 def numbering(world: Databases) -> Iterator[None]:
     """Ports of transit switches are numbered meanwhile; no ovn-ic runs here."""
@@ -101,10 +120,10 @@ def numbering(world: Databases) -> Iterator[None]:
             process.wait()
 
 
-def child(mode: str, config: Path) -> dict[str, float]:
+def child(mode: str, config: Path, *more: str) -> dict[str, float]:
     """One measurement in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.child", mode, str(config)],
+        [sys.executable, "-m", "bench.child", mode, str(config), *more],
         capture_output=True,
         text=True,
         timeout=300,
