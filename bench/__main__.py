@@ -1,4 +1,7 @@
-"""`./run bench [FIGURE…]`: measure, print, write `bench/results/latest.json`. Exit code 0 whatever the figures say."""
+"""`./run bench [FIGURE…]`: measure, print, write `bench/results/latest.json`. Exit code 0 whatever the figures say.
+
+`./run docs` puts what was measured into the pages that show it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 
 from bench import inlab
-from bench.report import Row, load, progress, publish, text, write
+from bench.report import Row, load, progress, text, write
 
 FIGURES: dict[str, tuple[str, str, int]] = {
     "apply": ("bench.joining", "apply", 15),
@@ -42,7 +45,6 @@ def main() -> int:
             print(text(row), flush=True)
         if not args.no_write:
             write(rows)
-            publish()
     return 0
 
 

@@ -179,34 +179,6 @@ def write(rows: Iterable[Row], path: Path = RESULTS) -> None:
     path.write_text(json.dumps([*kept, *new], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-# -- in the documentation ---------------------------------------------------------------------------------
-
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
-
-
-def publish(results: Path = RESULTS, document: Path = DOCUMENT) -> None:
-    """Put the figures of the committed run where people read them."""
-    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    rows = [f"| {_cells(row)} |" for row in json.loads(results.read_text(encoding="utf-8"))]
-    head = ["| figure | value | reference | ratio | aim | |", "|---|---|---|---|---|---|"]
-    table = "\n".join([*head, *rows])
-    document.write_text(f"{before}{BEGIN}\n{table}\n\n{END}{after}", encoding="utf-8")
-
-
-def _cells(row: dict[str, Any]) -> str:
-    low, high = row["interval"]
-    value = f"{row['value']:g} {row['unit']} ({low:g} to {high:g})"
-    reference = f"{row['reference']:g} {row['unit']}" if row["reference"] is not None else ""
-    ratio = ""
-    if row["ratio"] is not None:
-        low, high = row["ratio_interval"]
-        ratio = f"{row['ratio']:g} ({low:g} to {high:g})"
-    met = {True: "met", False: "**missed**", None: ""}[row["met"]]
-    return " | ".join([f"`{row['figure']}`", value, reference, ratio, row["aim"] or "", met])
-
-
 # -- where it ran -----------------------------------------------------------------------------------------
 
 

@@ -47,11 +47,12 @@ def filled(page: str, rows: Iterable[Mapping[str, Any]]) -> str:
 def _table(rows: list[Mapping[str, Any]]) -> str:
     if not rows:
         return "not measured yet"
-    lines = ["| figure | value | reference | ratio |", "|---|---|---|---|"]
+    lines = ["| figure | value | reference | ratio | aim |", "|---|---|---|---|---|"]
     for row in rows:
         reference = "none" if row["reference"] is None else f"{row['reference']:g} {row['unit']}"
         ratio = "none" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        lines.append(f"| {row['figure']} | {row['value']:g} {row['unit']} | {reference} | {ratio} |")
+        aim = "none" if row["aim"] is None else f"{row['aim']}: {'met' if row['met'] else 'missed'}"
+        lines.append(f"| {row['figure']} | {row['value']:g} {row['unit']} | {reference} | {ratio} | {aim} |")
     return "\n".join(lines)
 
 
