@@ -51,7 +51,7 @@ def _table(rows: list[Mapping[str, Any]]) -> str:
     for row in rows:
         reference = "none" if row["reference"] is None else f"{row['reference']:g} {row['unit']}"
         ratio = "none" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        aim = "none" if row["aim"] is None else f"{row['aim']}: {'met' if row['met'] else 'missed'}"
+        aim = f"{row['aim']}: {'met' if row['met'] else 'missed'}" if row.get("aim") else "none"
         lines.append(f"| {row['figure']} | {row['value']:g} {row['unit']} | {reference} | {ratio} | {aim} |")
     return "\n".join(lines)
 
