@@ -362,6 +362,8 @@ def test_every_mutation_of_real_databases_is_found_by_rows_and_every_leak_by_pac
         for site in sites:
             restore(lab, site, before[site])
         until_sound(lab, configuration)
-    assert isthmus(lab, "plan", "--exit-code") == isthmus(lab, "plan"), "undone: nothing of ours is left to repair"
+    left = [row for database in isthmus(lab, "plan")["databases"] for row in database["rows"]]
+    # ovn-ic numbers a transit port anew that was taken out and put back, and the edge's port follows (ADR 0010).
+    assert all(row["op"] == "change" and set(row["columns"]) == {"mac"} for row in left), "undone: nothing else is left"
     wanted = [("cloud-a-web-1", "cluster-a-pods-1"), ("cloud-b-web-1", "cluster-b-pods-1")]
     assert traffic.matrix(lab, wanted, count=5).open == set(wanted)
