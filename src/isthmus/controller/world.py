@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.fabric import FabricStore
@@ -14,6 +14,9 @@ from isthmus.model.intent import Fabric, Site
 LISTING = 5.0
 """Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
+BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite}
+"""Type of a site -> what reads and writes it. The API refuses types that are not here."""
+
 
 class World:
     """Replicas of a Fabric and its sites; `woken` is set whenever one of them changed."""
@@ -22,7 +25,7 @@ class World:
         self.woken = asyncio.Event()
         self.writes = writes
         self.fabric = FabricStore(fabric, self.woken.set, writes=writes)
-        self.sites = {s.name: OvnSite(s, fabric.owner, self.woken.set, writes=writes) for s in sites}
+        self.sites = {s.name: BACKENDS[s.type](s, fabric.owner, self.woken.set, writes=writes) for s in sites}
         self._heard: set[str] = set()
         self._lost: dict[str, float] = {}
 
