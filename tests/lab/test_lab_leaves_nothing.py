@@ -81,11 +81,19 @@ def test_down_removes_processes_namespaces_links_mounts_and_files(lab_factory: L
     lab = lab_factory("two-sites")
     held = inodes(lab.state.keeper)
     assert len(held) > 40 and users(held)
-    outside = lab.popen("operator", ["sleep", "1000"])
-    inside = lab.popen("cloud-1", ["sleep", "1000"])
+    outside, inside = (
+        lab.popen(place, ["sh", "-c", "echo there; exec sleep 1000"], stdout=subprocess.PIPE)
+        for place in ("operator", "cloud-1")
+    )
+    for process in (outside, inside):
+        # Not before it has entered: a lab that goes away while nsenter opens its doors is another test's matter.
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
     lab.down()
     assert outside.wait() == -signal.SIGKILL
     inside.wait()
+    for process in (outside, inside):
+        assert process.stdout is not None
+        process.stdout.close()
     assert_nothing_left(lab.name, held, before)
 
 
