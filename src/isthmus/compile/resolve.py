@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface
@@ -280,10 +280,3 @@ def _gateway(cidr: Prefix, address: object) -> Interface:
     kind = IPv4Interface if cidr.version == 4 else IPv6Interface
     host = address if address is not None else cidr.network_address + 1
     return kind((host, cidr.prefixlen))
-
-
-def own_prefixes(sides: Iterable[Side]) -> Iterator[tuple[Side, Subnet, Prefix]]:
-    for side in sides:
-        for subnet in side.subnets:
-            for prefix in subnet.prefixes:
-                yield side, subnet, prefix

@@ -11,7 +11,7 @@ from isthmus.backends.ovsdb.diff import Change
 from isthmus.compile.probes import SITE
 from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner
-from isthmus.errors import Conflict, Problem, WorldError
+from isthmus.errors import Conflict, WorldError
 from isthmus.model.rows import IC_NB, nb
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,3 @@ def planned(planner: Planner) -> dict[str, list[Change]]:
         rows += [c for e in planner.entries.values() for c in e.changes.get(nb(name), ())]
         found[nb(name)] = rows
     return found
-
-
-def first_problem(entry: Entry) -> Problem | None:
-    return entry.blocked or entry.failed or next(iter(entry.problems), None)
