@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from isthmus.lab import traffic
+from isthmus.lab import bfd, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.layout import Machine
 from isthmus.lab.traffic import Pair
@@ -89,3 +89,9 @@ def warm(lab: Lab, pairs: Collection[Pair], version: int = 4, seconds: float = 1
     while left:
         assert time.monotonic() < deadline, f"no packet in {seconds} s: {sorted(left)[:10]}"
         left -= traffic.matrix(lab, sorted(left), count=2, version=version).open
+
+
+def steady(lab: Lab, pairs: Collection[Pair], version: int = 4) -> None:
+    """`warm`, and OVN's watch over the tunnels is up: from here on a lost packet is somebody's fault."""
+    warm(lab, pairs, version)
+    bfd.settle(lab)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from isthmus.lab import bfd
 from isthmus.lab.lab import Lab
 from isthmus.lab.traffic import Matrix, Streams, matrix, pairs
 from snapshots import foreign, owned
@@ -27,6 +28,7 @@ def joined(unixes: Unixes) -> Unixes:
     unixes.want("tenant-b")
     unixes.apply()
     until("tenant b's packets flow, all of them", lambda: steady(unixes.lab))
+    bfd.settle(unixes.lab)
     return unixes
 
 

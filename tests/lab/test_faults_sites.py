@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isthmus.lab import documents, spec
+from isthmus.lab import bfd, documents, spec
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.traffic import Streams, matrix, pairs
@@ -158,6 +158,7 @@ def test_disconnect_with_a_site_cut_off_cuts_the_others_and_is_finished_later(la
     want(lab, "tenant-a", "tenant-b")
     isthmus(lab, "apply")
     works(lab, "a", "b")
+    bfd.settle(lab)
     with Streams(lab, [("cloud-b-web-1", "west-b-pods-1"), ("west-b-pods-1", "cloud-b-web-1")]) as streams:
         cut(lab)
         found = isthmus(lab, "disconnect", "tenant-a", "--timeout", "15", code=1)

@@ -18,7 +18,7 @@ from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.spec import load
 from isthmus.lab.traffic import Pair, Report
 
-from .steps import apply, attach, isthmus, same_tenant, set_site, warm, write_interconnects
+from .steps import apply, attach, isthmus, same_tenant, set_site, steady, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
 
@@ -84,7 +84,7 @@ def until(condition: Callable[[], bool], seconds: float = BOUND) -> None:
 @contextmanager
 def flowing(lab: Lab, reports: dict[Pair, Report]) -> Iterator[traffic.Streams]:
     """Streams on every pair, the first packets of which have arrived; fills `reports` at the end."""
-    warm(lab, MOVED + ELSE)
+    steady(lab, MOVED + ELSE)
     streams = traffic.Streams(lab, MOVED + ELSE, interval=0.01)
     try:
         streams.wait()

@@ -14,7 +14,7 @@ import pytest
 from isthmus.lab.lab import Lab
 from isthmus.lab.traffic import Pair, Stream, Streams, matrix
 
-from .steps import apply, attach, isthmus, set_site, warm, write_interconnects
+from .steps import apply, attach, isthmus, set_site, steady, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
 
@@ -34,7 +34,7 @@ OWN = ways("cloud-a-web-1", "east-a-pods-2")
 @contextmanager
 def nothing_lost(lab: Lab, *pairs: Pair) -> Iterator[None]:
     """Packets flow before, during and after, and all of them arrive."""
-    warm(lab, pairs)
+    steady(lab, pairs)
     with Streams(lab, pairs) as streams:
         time.sleep(0.3)
         begin = time.time_ns()

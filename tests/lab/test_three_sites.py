@@ -19,7 +19,7 @@ from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.traffic import Pair
 
 from .icmp_errors import FRAGMENTATION_NEEDED, PORT_UNREACHABLE, IcmpError, answer
-from .steps import attach, isthmus, warm, write_interconnects
+from .steps import attach, isthmus, steady, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
 
@@ -186,9 +186,6 @@ def test_every_hop_between_vpcs_of_one_site_answers_when_the_ttl_is_used_up(lab:
     assert [f and f.type_and_code for f in found] == [(11, 0)] * 5 + [PORT_UNREACHABLE[4]]
 
 
-# In the long run only until its cause is found: about every third run loses 50 to 700 ms of some streams out of one
-# site. It does so with the rows of any version of ours; BFD between that site's chassis is suspected.
-@pytest.mark.full
 def test_a_site_and_a_subnet_come_and_go_while_everything_else_flows(lab: Lab) -> None:
     """At 10 ms nothing is lost between what stays: another tenant, other sites, another subnet."""
     two = [attach("cloud", "a", "a-net"), attach("east", "a", "a-net")]
@@ -202,7 +199,7 @@ def test_a_site_and_a_subnet_come_and_go_while_everything_else_flows(lab: Lab) -
         ("west-b-net-1", "east-b-net-1"),
         ("cloud-a-net-1", "cloud-a-more-2"),
     ]
-    warm(lab, stays)
+    steady(lab, stays)
     new = [("west-a-net-1", "cloud-a-net-1"), ("cloud-a-more-2", "east-a-net-1")]
     seen = []
     with traffic.Streams(lab, stays, interval=0.01) as streams:
