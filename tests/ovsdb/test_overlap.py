@@ -242,3 +242,36 @@ def test_the_later_of_two_standing_ones_loses_whatever_its_name(pair: Deployment
         assert routes(pair, "hub-s2", "east") == {"10.6.2.0/24"}
         assert routes(pair, "hub-s1", "east") == {"10.6.1.0/24"}
         serving.until_condition("hub-s2", "Accepted", "True")
+
+
+def test_what_stands_counts_on_the_router_where_it_stands(pair: Deployment) -> None:
+    """An Interconnect that moves to the hub is the newcomer there, whatever it routed elsewhere, and however named."""
+    hub(pair, spokes=("10.6.0.1/24", "10.6.0.1/24"))
+    pair.sites["east"].router("elsewhere", there="10.1.1.1/24")
+    pair.join("hub-s1", attach("east", "elsewhere", "there"), attach("west", "s1", "net-s1"))
+    with pair.serving() as serving:
+        programmed(serving, "hub-s1", "hub-s2")
+        stood = keys(pair, "hub-s2")
+        pair.join("hub-s1", EAST, attach("west", "s1", "net-s1"))
+        assert "'hub-s2'" in serving.until_condition("hub-s1", "Accepted", "False", "Overlap")
+        serving.settled()
+        assert keys(pair, "hub-s2") == stood
+
+
+# -- a site out of reach ----------------------------------------------------------------------------------
+
+
+def test_what_stands_counts_while_a_site_of_it_is_out_of_reach(deploy: Any) -> None:
+    world = deploy("east", "north", "west")
+    world.sites["east"].router("hub", middle="10.1.1.1/24")
+    for site in ("north", "west"):
+        world.sites[site].router("spoke", **{site: "10.6.0.1/24"})
+    world.join("first", attach("east", "hub", "middle"), attach("west", "spoke", "west"))
+    world.apply()
+    world.sites["west"].nb.stop()
+    world.join("second", attach("east", "hub", "middle"), attach("north", "spoke", "north"))
+    before = owned({"nb/east": world.sites["east"].nb.snapshot()})
+    code, found = world.run("apply", "--timeout", "8", "--wait", "programmed")
+    assert code == 2
+    assert "'first'" in only(found["errors"], "Overlap")["message"]
+    assert owned({"nb/east": world.sites["east"].nb.snapshot()}) == before

@@ -6,7 +6,7 @@ wrong tenant. Identical ranges in different VPCs are normal.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -21,8 +21,8 @@ VpcKey = tuple[str, str]
 Claims = Mapping[VpcKey, Mapping[str, frozenset[Prefix]]]
 """VPC -> Interconnect -> the remote prefixes that it routes there, or wants to."""
 
-Standing = Mapping[str, Collection[Prefix]]
-"""Interconnect -> the prefixes that its rows connect now."""
+Standing = Claims
+"""The same, of what rows route there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,13 @@ def _foreign(interconnect: Interconnect, here: Side, there: Side, subnet: Subnet
 def _ours(
     interconnect: Interconnect, here: Side, there: Side, subnet: Subnet, claims: Claims, standing: Standing
 ) -> Iterator[Collision]:
+    stood = standing.get((here.site, here.vpc.uuid), {})
     for name, prefixes in sorted(claims.get((here.site, here.vpc.uuid), {}).items()):
         if name == interconnect.name:
             continue
         for prefix in subnet.prefixes:
-            mine = _rank(interconnect.name, prefix, standing)
-            hits = (p for p in sorted(prefixes, key=str) if overlaps(p, prefix) and _rank(name, p, standing) < mine)
+            mine = _rank(interconnect.name, prefix, stood)
+            hits = (p for p in sorted(prefixes, key=str) if overlaps(p, prefix) and _rank(name, p, stood) < mine)
             if (hit := next(hits, None)) is not None:
                 text = (
                     f"{prefix} overlaps {hit} that interconnect {name!r} brings to router {here.vpc.name!r} "
@@ -128,6 +129,6 @@ def _ours(
                 yield _collision(interconnect, "Overlap", there, subnet, text, "renumber one of them, or use two VPCs")
 
 
-def _rank(interconnect: str, prefix: Prefix, standing: Standing) -> tuple[bool, str]:
-    """The lesser of two stays: what has rows before what has none, then the first by name."""
-    return prefix not in standing.get(interconnect, ()), interconnect
+def _rank(interconnect: str, prefix: Prefix, stood: Mapping[str, frozenset[Prefix]]) -> tuple[bool, str]:
+    """The lesser of two stays: what has rows on the router before what has none, then the first by name."""
+    return prefix not in stood.get(interconnect, ()), interconnect

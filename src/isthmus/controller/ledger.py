@@ -20,18 +20,24 @@ class Ledger:
     """Edge records by Interconnect, indexed by what allocation asks."""
 
     def __init__(self) -> None:
-        self.standing: dict[str, frozenset[Prefix]] = {}
-        """Interconnect -> prefixes of its rows: of two that want one range, the one that has it came first."""
+        self.standing: dict[VpcKey, dict[str, frozenset[Prefix]]] = defaultdict(dict)
+        """VPC -> Interconnect -> prefixes that its rows route there: of two that want one, who has it came first."""
         self.version: dict[VpcKey, int] = defaultdict(int)
         """VPC -> raised when what stands of any Interconnect on it changes."""
         self._versions: dict[str, object] = {}
         self._edges: dict[str, dict[str, SideRecord]] = {}
+        self._stood: dict[str, dict[str, SideRecord]] = {}
         self._links: dict[VpcKey, dict[str, frozenset[int]]] = defaultdict(dict)
         self._tags: dict[VpcKey, dict[int, tuple[str, str]]] = defaultdict(dict)
         self._tags_read: set[str] = set()
 
     def edges(self, interconnect: str) -> Mapping[str, SideRecord]:
+        """Attachment -> its record, with what was given and is not written yet."""
         return self._edges.get(interconnect, {})
+
+    def stood(self, interconnect: str) -> Mapping[str, SideRecord]:
+        """The same, of what was read from rows alone."""
+        return self._stood.get(interconnect, {})
 
     def read(self, interconnect: str, sites: Mapping[str, OvnSite]) -> None:
         """Read again what changed; what no readable edge tells of stays as it was read last."""
@@ -39,20 +45,27 @@ class Ledger:
         if self._versions.get(interconnect) == version:
             return
         self._versions[interconnect] = version
-        unread = {a: e for a, e in self.edges(interconnect).items() if e.site not in sites}
-        found = {**unread, **records.edges(interconnect, sites)}
-        self._set(interconnect, found)
+        found = records.edges(interconnect, sites)
+        for known, keep in ((self.edges(interconnect), self._set), (self.stood(interconnect), self._stand)):
+            keep(interconnect, {a: e for a, e in known.items() if e.site not in sites} | found)
+
+    def _stand(self, interconnect: str, edges: dict[str, SideRecord]) -> None:
+        before = _routed(self.stood(interconnect))
+        self._stood[interconnect] = edges
+        now = _routed(edges)
+        for key in before.keys() | now.keys():
+            if before.get(key) == now.get(key):
+                continue
+            self.version[key] += 1
+            if key in now:
+                self.standing[key][interconnect] = now[key]
+            else:
+                del self.standing[key][interconnect]
 
     def _set(self, interconnect: str, edges: dict[str, SideRecord]) -> None:
-        before = self.edges(interconnect)
-        for edge in before.values():
+        for edge in self.edges(interconnect).values():
             self._links[(edge.site, edge.vpc)].pop(interconnect, None)
         self._edges[interconnect] = edges
-        standing = frozenset(p for e in edges.values() for p in e.prefixes)
-        if self.standing.get(interconnect, frozenset()) != standing:
-            self.standing[interconnect] = standing
-            for edge in {**before, **edges}.values():
-                self.version[(edge.site, edge.vpc)] += 1
         links = frozenset(e.numbers[k] for e in edges.values() for k in ("link", "inner") if k in e.numbers)
         for edge in edges.values():
             self._links[(edge.site, edge.vpc)][interconnect] = links
@@ -123,9 +136,18 @@ class Ledger:
         """Of Interconnects that are gone everywhere."""
         for name in interconnects:
             self._set(name, {})
-            del self._edges[name]
+            self._stand(name, {})
+            del self._edges[name], self._stood[name]
             self._versions.pop(name, None)
-            self.standing.pop(name, None)
             for held in self._tags.values():
                 for tag in [t for t, holder in held.items() if holder[0] == name]:
                     del held[tag]
+
+
+def _routed(edges: Mapping[str, SideRecord]) -> dict[VpcKey, frozenset[Prefix]]:
+    """VPC -> the prefixes of the other sides."""
+    found: dict[VpcKey, frozenset[Prefix]] = {}
+    for attachment, edge in edges.items():
+        away = frozenset(p for other, e in edges.items() if other != attachment for p in e.prefixes)
+        found[(edge.site, edge.vpc)] = found.get((edge.site, edge.vpc), frozenset()) | away
+    return found

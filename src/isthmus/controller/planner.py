@@ -162,6 +162,9 @@ class Planner:
             entry.intent = intent
             if intent is None:
                 self._withdraw_claims(entry.name)
+            else:
+                # Nobody else may take the ranges of what stands and cannot be worked on now.
+                self._claim_what_stands(entry.name)
             entry.sides, entry.unresolved, entry.problems, entry.resolved_from = (), (), (), None
             return
         readable = self._readable
@@ -302,14 +305,14 @@ class Planner:
         if intent is None:
             return None
         pools = self.world.fabric.fabric.pools
-        recorded = self.ledger.edges(entry.name)
         found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.standing))
         entry.problems = tuple(dict.fromkeys([*entry.unresolved, *(c.problem for c in found)]))
         sides = entry.sides
         if entry.problems or entry.blocked:
             losing = {(c.side.name, c.subnet.name) for c in found}
-            sides = tuple(_narrow(s, recorded.get(s.name), losing) for s in sides)
-            sides = tuple(s for s in sides if s.name in recorded and s.gateways)
+            stood = self.ledger.stood(entry.name)
+            sides = tuple(_narrow(s, stood[s.name], losing) for s in sides if _same_vpc(s, stood.get(s.name)))
+            sides = tuple(s for s in sides if s.gateways)
         if len(sides) < 2:
             return None
         mtu = min(self.world.sites[s.site].site.mtu for s in sides)
@@ -380,9 +383,14 @@ def _reaches(site: OvnSite, interconnect: str) -> bool:
     return any(not is_subnet(key) for _, key in site.owned(interconnect))
 
 
-def _narrow(side: Side, recorded: SideRecord | None, losing: set[tuple[str, str]]) -> Side:
+def _same_vpc(side: Side, recorded: SideRecord | None) -> bool:
+    """It is on the router that it stood on: many VPCs have the same ranges."""
+    return recorded is not None and (recorded.site, recorded.vpc) == (side.site, side.vpc.uuid)
+
+
+def _narrow(side: Side, recorded: SideRecord, losing: set[tuple[str, str]]) -> Side:
     """Only subnets that stood before, with the ranges that stood, and that lost to nobody."""
-    stood = recorded.prefixes if recorded else frozenset()
+    stood = recorded.prefixes
     subnets = tuple(s for s in side.subnets if set(s.prefixes) <= stood and (side.name, s.name) not in losing)
     names_left = {s.name for s in subnets}
     return replace(side, subnets=subnets, defined=tuple(d for d in side.defined if d.name in names_left))
