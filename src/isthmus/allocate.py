@@ -29,7 +29,10 @@ def lowest(taken: Collection[int], first: int, last: int, what: str) -> int:
 
 
 def keep(known: Mapping[str, int], order: Iterable[str], first: int, last: int, what: str) -> dict[str, int]:
-    """Numbers for the names in `order`: known ones stay; of two equal ones the first by name."""
+    """Numbers for the names in `order`: known ones stay; of two equal ones the first by name.
+
+    Those of names that are not in `order` any more are not given again: what has them may stand until it is reached.
+    """
     given: dict[str, int] = {}
     names = sorted(order)
     for name in names:
@@ -37,7 +40,7 @@ def keep(known: Mapping[str, int], order: Iterable[str], first: int, last: int, 
             given[name] = known[name]
     for name in names:
         if name not in given:
-            given[name] = lowest({*given.values()}, first, last, what)
+            given[name] = lowest({*given.values(), *known.values()}, first, last, what)
     return given
 
 

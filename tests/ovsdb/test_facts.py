@@ -272,3 +272,29 @@ def test_a_subnet_that_is_renumbered_is_followed(pair: Deployment) -> None:
         pair.sites["east"].nbctl("set Logical_Router_Port a-web networks=10.1.77.1/24")
         serving.until(lambda: [k for k in owned(pair.snapshot())["nb/west"] if "vpc/route/10.1.77.0/24" in k])
         assert not [k for k in owned(pair.snapshot())["nb/west"] if "vpc/route/10.1.1.0/24" in k]
+
+
+def test_a_refused_text_that_names_another_router_does_not_reach_it(pair: Deployment) -> None:
+    """Ranges that stood do not tell routers apart: every tenant may have the same."""
+    pair.sites["east"].router("b", web_of_b="10.1.1.1/24,fd00:1:1::1/64")
+    pair.join("t", attach("east", "a", "web"), WEST)
+    with pair.serving() as serving:
+        serving.until_condition("t", "Programmed", "True")
+        pair.join("t", attach("east", "b", "web-of-b", "nothing"), WEST)
+        serving.until_condition("t", "Accepted", "False", "UnknownSubnet")
+        serving.settled()
+        routers = pair.sites["east"].nb.snapshot("Logical_Router")["Logical_Router"].values()
+        assert [r for r in routers if r["name"] in ("a", "b") and r["static_routes"]] == []
+
+
+def test_two_switches_of_one_name_both_count(pair: Deployment) -> None:
+    east = pair.sites["east"]
+    east.router("c", first="10.5.1.1/24", second="10.5.2.1/24")
+    east.nbctl("set Logical_Switch first name=same -- set Logical_Switch second name=same")
+    pair.join("t", attach("east", "c", "*"), WEST)
+    pair.apply()
+    for name, range_ in (("d", "10.5.1.1/24"), ("e", "10.5.2.1/24")):
+        east.router(name, **{f"of_{name}": range_})
+        pair.interconnects = {}
+        pair.join("u", attach("east", name, f"of-{name}"), WEST)
+        assert {e["code"] for e in pair.refused()} == {"Overlap"}

@@ -68,6 +68,24 @@ def test_a_site_that_is_down_when_serve_starts_loses_nothing(pair: Deployment) -
         serving.until_condition("t", "Programmed", "True")
 
 
+def test_a_site_that_goes_down_loses_nothing_that_is_listed_by_id(pair: Deployment) -> None:
+    switches = pair.sites["west"].nb.snapshot("Logical_Switch")["Logical_Switch"]
+    ids = {row["name"]: {"id": uuid} for uuid, row in switches.items()}
+    pair.join("t", attach("east", "a", "web"), attach("west", "a", ids["pods"], ids["jobs"]))
+    with pair.serving() as serving:
+        serving.until_condition("t", "Programmed", "True")
+        stood = owned({"nb/east": pair.sites["east"].nb.snapshot()})
+        pair.sites["west"].nb.stop()
+        serving.until(lambda: "west" in serving.serve.report.troubles)
+        serving.settled(5)
+        assert owned({"nb/east": pair.sites["east"].nb.snapshot()}) == stood
+        pair.join("t", attach("east", "a", "web"), attach("west", "a", ids["pods"]))
+        serving.until(
+            lambda: not [k for k in owned({"nb/east": pair.sites["east"].nb.snapshot()})["nb/east"] if "10.2.2" in k]
+        )
+        assert [k for k in owned({"nb/east": pair.sites["east"].nb.snapshot()})["nb/east"] if "10.2.1" in k]
+
+
 def test_while_a_site_is_down_what_is_no_longer_listed_is_cut_at_the_others(pair: Deployment) -> None:
     pair.join("t", attach("east", "a", "web", "db"), attach("west", "a", "pods", "jobs"))
     with pair.serving() as serving:

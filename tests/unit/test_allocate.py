@@ -37,6 +37,12 @@ def test_one_more_name_moves_no_other(names: set[str], new: str) -> None:
     assert after.items() >= before.items()
 
 
+@given(st.dictionaries(NAMES, st.integers(1, 20)), st.sets(NAMES, max_size=10))
+def test_the_number_of_one_that_left_is_not_given_again(known: dict[str, int], names: set[str]) -> None:
+    found = allocate.keep(known, names, 1, 40, "x")
+    assert not {found[n] for n in names - known.keys()} & set(known.values())
+
+
 def test_the_end_of_the_numbers_is_said() -> None:
     with pytest.raises(WorldError, match="no thing is free from 1 to 2; enlarge"):
         allocate.keep({}, ["a", "b", "c"], 1, 2, "thing")

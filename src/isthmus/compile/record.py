@@ -22,7 +22,11 @@ SIDES = "isthmus:sides"
 
 @dataclass(frozen=True, slots=True)
 class SideRecord:
-    """One Attachment as it was programmed. `numbers` holds `transit`, `link` and, of a further edge, `inner`."""
+    """One Attachment as it was programmed. `numbers` holds `transit`, `link` and, of a further edge, `inner`.
+
+    subnets  name -> the router's addresses, of all switches that have the name
+    ids      UUID -> name, of subnets that the text lists by `id`
+    """
 
     site: str
     vpc: str
@@ -30,6 +34,7 @@ class SideRecord:
     subnets: Mapping[str, tuple[Interface, ...]] = field(default_factory=dict)
     gateways: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prefixes(self) -> frozenset[Prefix]:
@@ -37,9 +42,10 @@ class SideRecord:
 
     def side(self, attachment: Attachment) -> Side:
         """The side as far as others need it, of a site that cannot be read: what stood and is still listed."""
-        listed = {s.name for s in attachment.subnets}
+        listed = {s.name if s.id is None else self.ids.get(s.id) for s in attachment.subnets}
+        uuids = {name: uuid for uuid, name in self.ids.items()}
         subnets = tuple(
-            Subnet(name, tuple(sorted({a.network for a in addresses}, key=str)), addresses, ())
+            Subnet(name, tuple(sorted({a.network for a in addresses}, key=str)), addresses, (), uuids.get(name, ""))
             for name, addresses in sorted(self.subnets.items())
             if name in listed or (attachment.every and name not in attachment.exclude)
         )
@@ -55,8 +61,13 @@ def of(joined: Joined) -> dict[str, SideRecord]:
         numbers = {"transit": given.transit, "link": given.link}
         if given.inner is not None:
             numbers["inner"] = given.inner
-        subnets = {s.name: s.addresses for s in side.subnets}
-        found[side.name] = SideRecord(side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes)
+        subnets: dict[str, tuple[Interface, ...]] = {}
+        for subnet in side.subnets:
+            # OVN lets two switches of one router have the same name.
+            subnets[subnet.name] = subnets.get(subnet.name, ()) + subnet.addresses
+        listed = {s.id for s in side.attachment.subnets}
+        ids = {s.id: s.name for s in side.subnets if s.id in listed}
+        found[side.name] = SideRecord(side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes, ids)
     return found
 
 
@@ -70,6 +81,7 @@ def dump(records: Mapping[str, SideRecord]) -> str:
             "gateways": list(r.gateways),
             "probes": list(r.probes),
         }
+        | ({"ids": dict(r.ids)} if r.ids else {})
         for name, r in records.items()
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -95,4 +107,5 @@ def _one(body: Mapping[str, Any]) -> SideRecord:
         subnets={str(k): tuple(map(ip_interface, v)) for k, v in body["subnets"].items()},
         gateways=tuple(map(str, body["gateways"])),
         probes=tuple(map(str, body["probes"])),
+        ids={str(k): str(v) for k, v in body.get("ids", {}).items()},
     )

@@ -114,7 +114,7 @@ class _Resolver:
                     chosen[f"~{ref.name}"] = made[1]
             else:
                 self._unknown_subnet(vpc, ref, known)
-        return tuple(sorted(chosen.values(), key=lambda s: s.name)), tuple(defined)
+        return tuple(sorted(chosen.values(), key=lambda s: (s.name, s.id))), tuple(defined)
 
     def _is_ours(self, ports: tuple[VpcPort, ...], ref: SubnetRef) -> bool:
         return bool(ref.cidrs) and any(p.owned == f"{self._key(ref)}/gateway" for p in ports)
@@ -264,7 +264,7 @@ def subnet_of(ports: Iterable[VpcPort]) -> Subnet:
     ports = tuple(ports)
     networks = tuple(n for p in ports for n in p.networks if not n.ip.is_link_local)
     prefixes = tuple(sorted({n.network for n in networks}, key=lambda p: (p.version, p)))
-    return Subnet(ports[0].switch_name, prefixes, networks, tuple(sorted(p.name for p in ports)))
+    return Subnet(ports[0].switch_name, prefixes, networks, tuple(sorted(p.name for p in ports)), ports[0].switch or "")
 
 
 def _by_switch(vpc: Vpc) -> dict[str, tuple[VpcPort, ...]]:

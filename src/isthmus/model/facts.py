@@ -101,6 +101,8 @@ class Subnet:
     """The VPC router's own addresses in it."""
     ports: tuple[str, ...]
     """Names of the VPC router's ports to it."""
+    id: str = ""
+    """UUID of the switch; "" where we define it."""
 
 
 class SiteFacts(Protocol):
