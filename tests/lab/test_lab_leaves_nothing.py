@@ -129,15 +129,32 @@ def keeper_of(name: str) -> int:
     return state.State.load(name).keeper if (state.base() / name / "state.json").exists() else 0
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_ctrl_c_while_it_is_built_leaves_nothing(stage: str) -> None:
-    before, name = links(), unique_name()
-    process = start(name, stage)
+def interrupt(name: str, process: subprocess.Popen[bytes], number: signal.Signals, before: list[str]) -> None:
+    """Send it, and nothing may be left; Ctrl-C in a terminal goes to the whole group."""
     keeper = keeper_of(name)
     held = inodes(keeper) if keeper else set()
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait(20)
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    assert process.wait(20) == 130
     assert_nothing_left(name, held, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_while_it_is_built_leaves_nothing(stage: str, number: signal.Signals) -> None:
+    before, name = links(), unique_name()
+    interrupt(name, start(name, stage), number, before)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("stage", ["directory", "first record", "keeper"])
+def test_ctrl_c_a_little_later_leaves_nothing(stage: str) -> None:
+    """Faults of a few microseconds: a signal after the directory and before the `try`, or in the start of a thread."""
+    before = links()
+    for microseconds in range(0, 6000, 100):
+        name = unique_name()
+        process = start(name, stage)
+        time.sleep(microseconds / 1e6)
+        interrupt(name, process, signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("stage", STAGES)

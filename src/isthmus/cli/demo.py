@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from functools import partial
 
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, IsthmusError
-
-ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab import doctor, scenarios, spec, state  # noqa: PLC0415
     from isthmus.lab.demo import Demo, Teller, versions  # noqa: PLC0415
+    from isthmus.lab.interrupts import noted  # noqa: PLC0415
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
     begin = time.monotonic()
@@ -36,12 +32,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
         line = f"{time.monotonic() - begin:5.1f} s  {text}"
         out.note(line) if out.json else out.line(line)
 
-    kept = False
     name = _name(state.names(), keep=args.keep)
-    with _ended_by_signals():
-        try:
-            step(f"{scenario.name}: {scenario.says}")
-            lab = Lab.up(spec.load(scenario.lab, name=name, tenants=2, agents=True))
+    with noted() as interrupts:
+        step(f"{scenario.name}: {scenario.says}")
+        lab = Lab.up(spec.load(scenario.lab, name=name, tenants=2, agents=True))
+
+        def play() -> Demo:
             found = versions(lab, lab.sites[0].name)
             hosts = sum(len(site.hosts) for site in lab.sites)
             step(
@@ -55,15 +51,20 @@ def run(args: argparse.Namespace, out: Output) -> int:
             if not args.keep:
                 demo.remove()
             out.result(demo.fields())
-            kept = bool(args.keep)
+            return demo
+
+        kept = False
+        try:
+            demo = interrupts.watch(play, partial(state.stop, name))
+            kept = args.keep
         except IsthmusError:
-            kept = args.keep and name in state.names()
+            kept = args.keep
             if kept:
                 _farewell(name, out, kept=True, well=False)
             raise
         finally:
             if not kept:
-                _remove(name)
+                lab.down()
                 step("the lab is gone")
     out.result({"seconds": round(time.monotonic() - begin, 2)})
     if demo.problems:
@@ -75,30 +76,6 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _name(taken: list[str], *, keep: bool) -> str:
     """A lab that stays gets a name that is easy to type."""
     return "demo" if keep and "demo" not in taken else f"demo-{os.getpid()}"
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does: cleaned up."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, end) for number in ENDINGS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _remove(name: str) -> None:
-    """Nothing interrupts this."""
-    from isthmus.lab import state  # noqa: PLC0415
-
-    for number in ENDINGS:
-        signal.signal(number, signal.SIG_IGN)
-    state.remove(name)
 
 
 def _farewell(name: str, out: Output, *, kept: bool, well: bool) -> None:

@@ -65,6 +65,7 @@ def _name(args: argparse.Namespace) -> str:
 
 def _up(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab import doctor, spec  # noqa: PLC0415
+    from isthmus.lab.interrupts import noted  # noqa: PLC0415
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
     begin = time.monotonic()
@@ -74,11 +75,12 @@ def _up(args: argparse.Namespace, out: Output) -> int:
     def progress(text: str) -> None:
         out.note(f"{time.monotonic() - begin:6.2f} s  {text}")
 
-    lab = Lab.up(file, progress)
-    seconds = round(time.monotonic() - begin, 2)
-    out.note(f"{seconds:6.2f} s  lab {lab.name} is up")
-    out.result(_described(lab) | {"seconds": seconds})
-    out.line(f"isthmus lab exec --name {lab.name} operator -- isthmus plan")
+    with noted():  # a lab that stays is said to be up
+        lab = Lab.up(file, progress)
+        seconds = round(time.monotonic() - begin, 2)
+        out.note(f"{seconds:6.2f} s  lab {lab.name} is up")
+        out.result(_described(lab) | {"seconds": seconds})
+        out.line(f"isthmus lab exec --name {lab.name} operator -- isthmus plan")
     return EXIT_OK
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +14,7 @@ from isthmus.lab import hosts, ovn, rpc
 from isthmus.lab import state as states
 from isthmus.lab.build import Builder, Progress
 from isthmus.lab.faults import DaemonHandle, Faults
+from isthmus.lab.interrupts import noted
 from isthmus.lab.layout import (
     FRONT_PORT,
     IC_NB_PORT,
@@ -72,17 +70,21 @@ class Lab(Faults, Plugs):
     def up(cls, file: LabFile, progress: Progress = lambda _: None) -> Lab:
         """Build a lab; whatever interrupts it, nothing is left. Raises WorldError where it exists already."""
         state = State(file.name, datapath=choose_datapath(file.datapath))
-        state.create()
-        try:
+
+        def build() -> None:
             plan = layout(file)
             state.file = file.model_dump(mode="json", by_alias=True)
             state.addresses = {n.name: str(n.address.ip) for n in plan.nodes.values()}
             state.save()
             Builder(plan, state, progress).build()
-        except BaseException:
-            with _uninterrupted():
+
+        with noted() as interrupts:
+            state.create()
+            try:
+                interrupts.watch(build, partial(states.stop, file.name))
+            except BaseException:
                 states.remove(file.name)
-            raise
+                raise
         return cls(state)
 
     def down(self) -> None:
@@ -207,19 +209,6 @@ class Lab(Faults, Plugs):
         known = self.databases()
         names = wanted or tuple(n for n in known if n.startswith("nb/") or n == "ic-nb")
         return {name: rpc.snapshot(*known[name]) for name in names}
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """An impatient second Ctrl-C does not stop the cleaning up of the first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,9 +42,9 @@ def empty_databases(folder: Path) -> None:
     running = [
         subprocess.Popen(["ovsdb-tool", "create", str(folder / name), schema]) for name, schema in SCHEMAS.items()
     ]
-    for process in running:
-        if process.wait() != 0:
-            raise RuntimeError("ovsdb-tool create failed")
+    # Wait for all before saying that one failed: none writes to a folder that may be removed then.
+    if any([process.wait() for process in running]):
+        raise RuntimeError("ovsdb-tool create failed")
 
 
 def socket_path(paths: Paths, node: str, database: str) -> Path:

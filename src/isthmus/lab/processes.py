@@ -85,7 +85,7 @@ def start(state: State, daemon: Daemon) -> None:
         _detach(state, daemon)
     deadline = time.monotonic() + 10
     while not (pidfile.exists() and pidfile.stat().st_size):  # some write it after they went to the background
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline or not state.alive():
             raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} wrote no {pidfile}"))
         time.sleep(0.001)
 

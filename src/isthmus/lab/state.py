@@ -156,19 +156,26 @@ def remove(name: str, timeout: float = 10.0) -> bool:
     directory = base() / checked(name)
     if not directory.is_dir():
         return False
-    try:
-        state = State.load(name)
-    except WorldError:
-        state = None  # its maker died before the first record: then nothing but the directory exists
-    if state is not None and state.keeper:
-        if state.alive():
-            kill(state.keeper, timeout)
-        for pid in _marked(state.mark):
-            kill(pid, timeout)
+    stop(name, timeout)
     shutil.rmtree(directory)
     with suppress(OSError):  # other labs are in it
         base().rmdir()
     return True
+
+
+def stop(name: str, timeout: float = 10.0) -> None:
+    """End all processes of a lab that are on record; its directory stays. Raises WorldError when it cannot."""
+    try:
+        state = State.load(name)
+    except WorldError:
+        return  # before the first record nothing but the directory exists
+    if not state.keeper:
+        return
+    if state.alive():
+        kill(state.keeper, timeout)
+    while found := list(_marked(state.mark)):  # again: one of them may have started another meanwhile
+        for pid in found:
+            kill(pid, timeout)
 
 
 def _marked(mark: str) -> Iterator[int]:
