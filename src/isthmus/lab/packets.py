@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Literal
@@ -174,19 +173,6 @@ def arp(
     packet += _mac("00:00:00:00:00:00" if operation == "request" else target_mac) + IPv4Address(target).packed
     destination = "ff:ff:ff:ff:ff:ff" if operation == "request" else target_mac
     return ethernet(destination, source_mac, ETH_ARP, packet)
-
-
-def router_advertisement(source_mac: str, source: str, prefixes: Iterable[str] = (), lifetime: int = 1800) -> bytes:
-    """An IPv6 router advertisement to all nodes; `source` must be link-local."""
-    here, everybody = IPv6Address(source), IPv6Address("ff02::1")
-    options = struct.pack("!BB", 1, 1) + _mac(source_mac)
-    for prefix in prefixes:
-        address, _, length = prefix.partition("/")
-        options += struct.pack("!BBBBIII", 3, 4, int(length), 0xC0, 86400, 86400, 0)
-        options += IPv6Address(address).packed
-    body = struct.pack("!II", 0, 0) + options
-    message = icmp(here, everybody, 134, 0, struct.pack("!BBH", 64, 0, lifetime), body)
-    return ethernet("33:33:00:00:00:01", source_mac, ETH_IPV6, ip(here, everybody, _ICMPV6, message, 255))
 
 
 def geneve(

@@ -78,4 +78,5 @@ class FabricStore(Store):
         mutations: list[Any] = [["external_ids", "delete", ["set", [key]]]]
         if holder:
             mutations.append(["external_ids", "insert", ["map", [[key, holder]]]])
-        await self.client.transact([{"op": "mutate", "table": "IC_NB_Global", "where": [], "mutations": mutations}])
+        work = [{"op": "mutate", "table": "IC_NB_Global", "where": [], "mutations": mutations}]
+        await self.client.transact(work, "isthmus")
