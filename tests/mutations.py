@@ -219,7 +219,7 @@ ROUTER, SWITCH = "Logical_Router", "Logical_Switch"
 
 
 def mutations(cast: Cast) -> list[Mutation]:
-    return [*_on_ours(cast), *_on_foreign(cast), *_leaks(cast)]
+    return [*_on_ours(cast), *_on_foreign(cast), *_by_protocol(cast), *_leaks(cast)]
 
 
 def _on_ours(c: Cast) -> Iterator[Mutation]:
@@ -366,6 +366,19 @@ def _leaks(c: Cast) -> Iterator[Mutation]:
         leaks=True,
         also=((there.site, opened[1]),),
     )
+
+
+def _by_protocol(c: Cast) -> Iterator[Mutation]:
+    """Policies of others that only some protocols or ports meet."""
+    here, there = c.here, c.there
+    for what, match, action, pair in (
+        ("lets forged sources in over TCP", "tcp", "allow", (here.unlisted, there.subnet)),
+        ("lets forged sources in to one port", "udp.dst == {53, 5353}", "allow", (here.unlisted, there.subnet)),
+        ("drops what goes to high ports", "tcp.dst > 50000", "drop", (here.subnet, there.subnet)),
+    ):
+        columns = {"priority": 500, "match": f"ip4.dst == {there.prefix} && {match}", "action": action}
+        insert = Insert(POLICY, columns, {"name": here.vpc})
+        yield Mutation(f"a foreign policy {what}", here.site, (insert,), pair, foreign=True, table=POLICY)
 
 
 def _moved(one: Callable[..., Mutation], c: Cast, door: Mapping[str, Any]) -> Iterator[Mutation]:

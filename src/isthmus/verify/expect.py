@@ -17,7 +17,7 @@ Listed = Mapping[tuple[str, str], tuple[Subnet, ...]]
 class Pair:
     """An ordered pair of different subnets.
 
-    wanted         a packet from `source` to `target` must arrive
+    wanted         a packet from `source` to `target` must arrive; none can where the two have no IP version in common
     native         both hang on one VPC router, which joins them without us: not judged
     interconnects  those that list both, in different Attachments
     """
@@ -52,7 +52,8 @@ class Expectation:
             for other, there in self.memberships[target]
             if one == other and here != there
         }
-        return Pair(source, target, bool(common) and not native, native, tuple(sorted(common)))
+        alike = {p.version for p in source.prefixes} & {p.version for p in target.prefixes}
+        return Pair(source, target, bool(common and alike) and not native, native, tuple(sorted(common)))
 
 
 def expect(

@@ -6,12 +6,13 @@ taken from routes, networks, policies, ACLs, NAT and load balancers of every sit
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_interface
-from itertools import pairwise
+from itertools import pairwise, product
 
 from isthmus.model.intent import Prefix
 from isthmus.verify.match import constants
@@ -20,7 +21,8 @@ from isthmus.verify.place import Place
 from isthmus.verify.reach import Entry, World, traces
 from isthmus.verify.zone import Zone, mapping, text, texts
 
-PROTOCOLS = ("icmp", "tcp", "udp")
+_USUAL = Packet(4, 0, 0)
+_PORT = re.compile(r"\b(tcp|udp)\.(src|dst)\s*([=!<>]=?)\s*(\{[^}]*\}|\d+)")
 
 
 class Answer(Enum):
@@ -48,6 +50,7 @@ class Matrix:
     def __init__(self, world: World) -> None:
         self.world = world
         self._cuts = {family: sorted(found) for family, found in _cuts(world).items()}
+        self._kinds = tuple(_kinds(world))
         self._traces: dict[tuple[Entry, Packet], tuple[Trace, ...]] = {}
         self._classes: dict[tuple[Place, Prefix], tuple[IPv4Address | IPv6Address, ...]] = {}
         self._switches: dict[Place, tuple[str, ...]] = {}
@@ -64,7 +67,8 @@ class Matrix:
             for prefix in target.prefixes:
                 if prefix.version == address.version:
                     for host in self.classes(target, prefix):
-                        found += self.traces(source, Packet.between(prefix.version, int(address), int(host)), None)
+                        for packet in self._of_each_kind(prefix.version, int(address), int(host)):
+                            found += self.traces(source, packet, None)
         return self._judge(found, target)
 
     def traces(self, source: Place, packet: Packet, doors: tuple[str, ...] | None) -> tuple[Trace, ...]:
@@ -103,8 +107,11 @@ class Matrix:
                     continue
                 for src in self.classes(source, one):
                     for dst in self.classes(target, other):
-                        for protocol in PROTOCOLS:
-                            yield Packet.between(one.version, int(src), int(dst), protocol)
+                        yield from self._of_each_kind(one.version, int(src), int(dst))
+
+    def _of_each_kind(self, family: int, src: int, dst: int) -> Iterator[Packet]:
+        for protocol, sport, dport in self._kinds:
+            yield replace(Packet.between(family, src, dst, protocol), sport=sport, dport=dport)
 
     def classes(self, place: Place, prefix: Prefix) -> tuple[IPv4Address | IPv6Address, ...]:
         """One usable host address of each class of a place's prefix."""
@@ -147,6 +154,27 @@ class Matrix:
         if not good:
             return Finding(Answer.NO, None, fails)
         return Finding(Answer.PARTLY if bad else Answer.YES, arrives, fails)
+
+
+def _kinds(world: World) -> Iterator[tuple[str, int, int]]:
+    """Protocol, source and destination port: the usual ones, and those that some router policy tells apart.
+
+    Not those of ACLs: isolation is made by policies, and what an ACL closes on a port is a security group's affair.
+    """
+    ports: dict[tuple[str, str], set[int]] = {}
+    for zone in world.zones.values():
+        for rule in _matches(zone.table("Logical_Router_Policy")):
+            for protocol, end, relation, words in _PORT.findall(rule):
+                around = (0,) if relation in ("==", "!=") else (-1, 0, 1)
+                for number in map(int, re.findall(r"\d+", words)):
+                    ports.setdefault((protocol, end), set()).update(number + n for n in around)
+    yield "icmp", _USUAL.sport, _USUAL.dport
+    for protocol in ("tcp", "udp"):
+        sources = {_USUAL.sport} | ports.get((protocol, "src"), set())
+        targets = {_USUAL.dport} | ports.get((protocol, "dst"), set())
+        for sport, dport in product(sorted(sources), sorted(targets)):
+            if 0 <= sport < 65536 and 0 <= dport < 65536:
+                yield protocol, sport, dport
 
 
 def _cuts(world: World) -> dict[int, set[int]]:
