@@ -251,6 +251,40 @@ def test_a_gateway_that_is_away_changes_nothing(pair: Deployment) -> None:
     assert {e["code"] for e in pair.refused()} == {"UnknownGateway"}
 
 
+def test_a_gateway_that_is_away_may_be_named_by_its_host(pair: Deployment) -> None:
+    pair.site_specs["east"]["gateways"] = ["east-gw1.example", "east-gw2.example"]
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    before = owned(pair.snapshot())
+    pair.sites["east"].sbctl("chassis-del east-gw1")
+    assert pair.apply()["transactions"] == 0
+    assert owned(pair.snapshot()) == before
+
+
+def test_a_site_may_get_another_name(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    pair.site_specs["occident"] = pair.site_specs.pop("west") | {"zone": "west"}
+    pair.join("t", attach("east", "a", "web"), attach("occident", "a", "pods"))
+    pair.apply()
+    assert all(" t/west/" not in key for rows in owned(pair.snapshot()).values() for key in rows)
+    (switch,) = pair.ic_nb.snapshot("Transit_Switch")["Transit_Switch"].values()
+    assert '"occident"' in switch["external_ids"]["isthmus:members"]
+    assert pair.apply()["transactions"] == 0
+
+
+def test_a_site_whose_document_is_gone_is_named_and_not_waited_for(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    del pair.site_specs["west"], pair.interconnects["t"]
+    pair.write()
+    code, found = pair.run("apply", "--prune", "--timeout", "8")
+    assert code == 1
+    (error,) = found["errors"]
+    assert error["code"] == "SiteNotInDocuments" and "'west'" in error["message"]
+    assert pair.ic_nb.snapshot("Transit_Switch")["Transit_Switch"], "its key would be given to the next tenant"
+
+
 def test_a_vpc_router_that_is_made_again_is_joined_again(pair: Deployment) -> None:
     pair.join("t", attach("east", "a", "web"), WEST)
     with pair.serving() as serving:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from deployment import Deployment, attach
 from snapshots import owned
 
@@ -14,7 +16,7 @@ def both(pair: Deployment) -> None:
     pair.join("t", attach("east", "a", "web"), WEST)
 
 
-def test_a_site_whose_document_becomes_invalid_stops_nobody_else(deploy: Any) -> None:
+def test_a_site_whose_document_becomes_invalid_stops_nobody_else(deploy: Any, caplog: pytest.LogCaptureFixture) -> None:
     world = deploy("east", "north", "west")
     for number, (name, site) in enumerate(world.sites.items()):
         site.router("a", **{name: f"10.{number}.0.1/24"})
@@ -29,9 +31,28 @@ def test_a_site_whose_document_becomes_invalid_stops_nobody_else(deploy: Any) ->
         now = owned(world.snapshot())
         assert all(now[d].keys() >= stood[d].keys() for d in stood), "rows of the other went"
         assert serving.condition("far", "Accepted")[0] in ("False", "Unknown")
+        assert serving.condition("far", "Programmed")[:2] == ("Unknown", "SiteRefused")
+        assert "a pass failed" not in caplog.text
         del world.site_specs["north"]["colour"]
         world.write()
         serving.until_condition("far", "Programmed", "True")
+
+
+def test_one_for_which_no_link_is_left_stops_nobody_else(pair: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+    pair.fabric["addressPools"] = {"link": ["192.0.2.0/28", "fd69:7374::/32"]}
+    for name in ("s1", "s2"):
+        pair.sites["west"].router(name, **{f"of_{name}": f"10.6.{name[1]}.1/24"})
+    hub = attach("east", "a", "web")
+    pair.join("one", hub, attach("west", "s1", "of-s1"))
+    with pair.serving() as serving:
+        serving.until_condition("one", "Programmed", "True")
+        stood = owned(pair.snapshot())
+        pair.join("two", hub, attach("west", "s2", "of-s2"))
+        assert "'two'" in serving.until_condition("two", "Accepted", "False", "Exhausted")
+        serving.settled()
+        assert owned(pair.snapshot()) == stood
+        assert serving.condition("one", "Programmed")[0] == "True"
+        assert "a pass failed" not in caplog.text
 
 
 def test_a_server_that_restarts_is_listed_again_and_nothing_is_written(pair: Deployment) -> None:

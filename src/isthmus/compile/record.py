@@ -24,8 +24,9 @@ SIDES = "isthmus:sides"
 class SideRecord:
     """One Attachment as it was programmed. `numbers` holds `transit`, `link` and, of a further edge, `inner`.
 
-    subnets  name -> the router's addresses, of all switches that have the name
-    ids      UUID -> name, of subnets that the text lists by `id`
+    subnets    name -> the router's addresses, of all switches that have the name
+    ids        UUID -> name, of subnets that the text lists by `id`
+    hostnames  hostname -> chassis, of gateways that the text names so
     """
 
     site: str
@@ -35,6 +36,7 @@ class SideRecord:
     gateways: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
     ids: Mapping[str, str] = field(default_factory=dict)
+    hostnames: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def prefixes(self) -> frozenset[Prefix]:
@@ -50,7 +52,7 @@ class SideRecord:
             if name in listed or (attachment.every and name not in attachment.exclude)
         )
         vpc = Vpc(self.site, self.vpc, str(attachment.vpc), ())
-        return Side(attachment, vpc, subnets, (), self.gateways, self.probes)
+        return Side(attachment, vpc, subnets, (), self.gateways, self.probes, self.hostnames)
 
 
 def of(joined: Joined) -> dict[str, SideRecord]:
@@ -67,7 +69,9 @@ def of(joined: Joined) -> dict[str, SideRecord]:
             subnets[subnet.name] = subnets.get(subnet.name, ()) + subnet.addresses
         listed = {s.id for s in side.attachment.subnets}
         ids = {s.id: s.name for s in side.subnets if s.id in listed}
-        found[side.name] = SideRecord(side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes, ids)
+        found[side.name] = SideRecord(
+            side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes, ids, side.hostnames
+        )
     return found
 
 
@@ -82,6 +86,7 @@ def dump(records: Mapping[str, SideRecord]) -> str:
             "probes": list(r.probes),
         }
         | ({"ids": dict(r.ids)} if r.ids else {})
+        | ({"hostnames": dict(r.hostnames)} if r.hostnames else {})
         for name, r in records.items()
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -108,4 +113,5 @@ def _one(body: Mapping[str, Any]) -> SideRecord:
         gateways=tuple(map(str, body["gateways"])),
         probes=tuple(map(str, body["probes"])),
         ids={str(k): str(v) for k, v in body.get("ids", {}).items()},
+        hostnames={str(k): str(v) for k, v in body.get("hostnames", {}).items()},
     )

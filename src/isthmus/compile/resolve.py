@@ -31,19 +31,29 @@ def resolve(
     facts: SiteFacts,
     site_gateways: tuple[str, ...],
     fallback_gateways: tuple[str, ...] = (),
+    hostnames: Mapping[str, str] | None = None,
 ) -> Resolved:
     """Look an Attachment up in its site's facts.
 
     fallback_gateways  chassis that hold the port now; kept where the intended ones are not usable, and while one of
                        them is away: a chassis leaves the database whenever its host is rebooted
+    hostnames          hostname -> chassis, as it was when the fallback was found
     """
-    return _Resolver(interconnect, attachment, owner, facts).run(site_gateways, fallback_gateways)
+    return _Resolver(interconnect, attachment, owner, facts, hostnames or {}).run(site_gateways, fallback_gateways)
 
 
 class _Resolver:
-    def __init__(self, interconnect: Interconnect, attachment: Attachment, owner: str, facts: SiteFacts) -> None:
+    def __init__(
+        self,
+        interconnect: Interconnect,
+        attachment: Attachment,
+        owner: str,
+        facts: SiteFacts,
+        hostnames: Mapping[str, str],
+    ) -> None:
         self.interconnect, self.attachment = interconnect, attachment
         self.owner, self.facts = owner, facts
+        self.recorded_hostnames, self.hostnames = hostnames, dict[str, str]()
         self.problems: list[Problem] = []
 
     def run(self, site_gateways: tuple[str, ...], fallback: tuple[str, ...]) -> Resolved:
@@ -54,7 +64,7 @@ class _Resolver:
         subnets, defined = self._subnets(vpc)
         chassis = self.facts.chassis()
         probes = tuple(c for c in gateways if c in chassis and chassis[c].agent)[:MAX_PROBES]
-        side = Side(self.attachment, vpc, subnets, defined, gateways, probes)
+        side = Side(self.attachment, vpc, subnets, defined, gateways, probes, self.hostnames)
         return Resolved(side, tuple(self.problems))
 
     def _problem(self, code: str, field: str, message: str, remedy: str) -> None:
@@ -223,10 +233,12 @@ class _Resolver:
     def _one_chassis(self, name: str, chassis: Mapping[str, Chassis], recorded: tuple[str, ...]) -> Chassis | None:
         found = [chassis[name]] if name in chassis else [c for c in chassis.values() if c.hostname == name]
         site = self.attachment.site
+        if not found and (away := self.recorded_hostnames.get(name, name)) in recorded:
+            found = [Chassis(away, name, interconnect=True)]
         if len(found) == 1 and found[0].interconnect:
+            if found[0].name != name:
+                self.hostnames[name] = found[0].name
             return found[0]
-        if not found and name in recorded:
-            return Chassis(name, name, interconnect=True)
         if not found:
             self._problem(
                 "UnknownGateway",

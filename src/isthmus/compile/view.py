@@ -54,6 +54,8 @@ class Side:
     """Chassis names, the preferred one first."""
     probes: tuple[str, ...]
     """Of these, the ones where an agent runs."""
+    hostnames: Mapping[str, str] = field(default_factory=dict)
+    """Hostname, where the documents name a gateway by it -> chassis."""
 
     @property
     def name(self) -> str:

@@ -178,7 +178,12 @@ class Once:
                 for name, p in self.world.troubles().items()
                 if any(name in e.lingering for e in self.planner.entries.values())
             ]
+            found += [_unlisted(e.name, s) for e in self.planner.entries.values() for s in self._unlisted(e)]
         return dict.fromkeys(found)
+
+    def _unlisted(self, entry: Entry) -> list[str]:
+        """Sites that had an edge, have not confirmed that it is gone, and are in no document any more."""
+        return [s for s in entry.lingering if s not in self.world.sites]
 
     def _missing(self, wait: Wait) -> str:
         """What is not as awaited, or ""."""
@@ -200,8 +205,8 @@ class Once:
     def _missing_of(self, entry: Entry, wait: Wait) -> str:
         if entry.blocked is not None:
             return ""
-        troubles = self.world.troubles()
-        if waiting := [s for s in entry.lingering if s not in troubles]:
+        reached = self.world.readable()
+        if waiting := [s for s in entry.lingering if s in reached]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
         if not entry.clean and entry.failed is None:
             return f"{entry.name}: ovn-ic has not made the transit switch's copy, or numbered its port, yet"
@@ -217,3 +222,13 @@ class Once:
         """An agent that runs answers soon after its ports were written; one that died, never."""
         probes = entry.joined is not None and any(s.probes for s in entry.joined.sides)
         return probes and asyncio.get_running_loop().time() - self._wrote_at < PROBE_GRACE
+
+
+def _unlisted(interconnect: str, site: str) -> Problem:
+    return Problem(
+        "SiteNotInDocuments",
+        f"interconnect {interconnect!r}: site {site!r} had an edge of it and is in no document any more: "
+        "what stands there, and the transit switch, stay",
+        remedy="put the site's document back and apply; if the site is gone for good, take it out of "
+        "external_ids:isthmus:members of the Transit_Switch",
+    )

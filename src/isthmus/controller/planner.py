@@ -24,7 +24,7 @@ from isthmus.controller import records
 from isthmus.controller.entry import Entry
 from isthmus.controller.ledger import Ledger
 from isthmus.controller.world import World
-from isthmus.errors import Problem
+from isthmus.errors import Problem, WorldError
 from isthmus.model.intent import Attachment, Interconnect, Prefix
 from isthmus.model.rows import IC_NB, Row, nb
 
@@ -187,8 +187,8 @@ class Planner:
         sides: list[Side] = []
         problems = list(invalid)
         for attachment, site in zip(attachments, sites, strict=True):
-            old = recorded.get(attachment.name)
-            found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old.gateways if old else ())
+            old = recorded.get(attachment.name, SideRecord("", ""))
+            found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old.gateways, old.hostnames)
             problems += [*found.problems, *self._site_problems(intent, attachment, site)]
             if found.side is not None:
                 sides.append(found.side)
@@ -202,6 +202,12 @@ class Planner:
     def _blocked(self, intent: Interconnect | None, troubles: Mapping[str, Problem]) -> Problem | None:
         if intent is None:
             return None
+        if missing := [s for s in intent.sites if s not in self.world.sites]:
+            origin = intent.origin
+            text = f"interconnect {intent.name!r}: site {missing[0]!r} has no valid document"
+            return Problem(
+                "SiteRefused", text, origin.file, origin.document, "spec.attachments", "see that site's problems"
+            )
         return next((troubles[s] for s in ("", *intent.sites) if s in troubles), None)
 
     def _site_problems(self, intent: Interconnect, attachment: Attachment, site: OvnSite) -> Iterator[Problem]:
@@ -307,15 +313,23 @@ class Planner:
         pools = self.world.fabric.fabric.pools
         found = list(overlap.collisions(intent, entry.sides, pools, self.claims, self.ledger.standing))
         entry.problems = tuple(dict.fromkeys([*entry.unresolved, *(c.problem for c in found)]))
-        sides = entry.sides
-        if entry.problems or entry.blocked:
-            losing = {(c.side.name, c.subnet.name) for c in found}
-            stood = self.ledger.stood(entry.name)
-            sides = tuple(_narrow(s, stood[s.name], losing) for s in sides if _same_vpc(s, stood.get(s.name)))
-            sides = tuple(s for s in sides if s.gateways)
+        if not entry.problems and not entry.blocked:
+            try:
+                return self._number(entry, entry.sides)
+            except WorldError as error:
+                # One for which no number is left stops nobody else; what stands has its numbers.
+                entry.problems = tuple(_at(p, intent) for p in error.problems)
+        losing = {(c.side.name, c.subnet.name) for c in found}
+        stood = self.ledger.stood(entry.name)
+        sides = (_narrow(s, stood[s.name], losing) for s in entry.sides if _same_vpc(s, stood.get(s.name)))
+        return self._number(entry, tuple(s for s in sides if s.gateways))
+
+    def _number(self, entry: Entry, sides: tuple[Side, ...]) -> Joined | None:
+        """Raises WorldError where a number is missing and none is left."""
         if len(sides) < 2:
             return None
-        mtu = min(self.world.sites[s.site].site.mtu for s in sides)
+        pools = self.world.fabric.fabric.pools
+        mtu = min(self.world.sites[s.site].site.mtu for s in sides if s.site in self.world.sites)
         joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
         return replace(joined, numbers=self.ledger.give(joined, self._readable))
 
@@ -323,7 +337,9 @@ class Planner:
 
     def _transit(self, entry: Entry) -> list[Change]:
         """The transit switch stays until the gateway chassis of every site that had it confirmed that it is gone."""
-        recorded = records.members(entry.name, self.world.fabric)
+        recorded: dict[str, list[str]] = defaultdict(list)
+        for name, chassis in records.members(entry.name, self.world.fabric).items():
+            recorded[self._called_now(name, chassis)] += chassis
         members: dict[str, list[str]] = {}
         if entry.joined is not None:
             for side in entry.joined.sides:
@@ -341,6 +357,13 @@ class Planner:
             members[site] = recorded.get(site, [])
         desired = [transit.row(self.owner_name, entry.name, members)] if members else []
         return self.world.fabric.diff(entry.name, desired, self.owner)
+
+    def _called_now(self, site: str, chassis: Iterable[str]) -> str:
+        """The name of a recorded site in today's documents: the site whose own chassis it had."""
+        if site in self.world.sites:
+            return site
+        had = set(chassis)
+        return next((n for n, s in self._readable.items() if had and had <= s.chassis().keys()), site)
 
     def _gone(self, interconnect: str, site_name: str, chassis: Iterable[str]) -> bool:
         """The rows are gone, and every chassis that had them has worked off an `nb_cfg` from after that."""
@@ -381,6 +404,11 @@ class Planner:
 def _reaches(site: OvnSite, interconnect: str) -> bool:
     """Rows of it stand; a subnet that we defined and that machines keep alone is no way to anywhere."""
     return any(not is_subnet(key) for _, key in site.owned(interconnect))
+
+
+def _at(problem: Problem, intent: Interconnect) -> Problem:
+    text, origin = f"interconnect {intent.name!r}: {problem.message}", intent.origin
+    return replace(problem, message=text, file=origin.file, document=origin.document, field="spec.attachments")
 
 
 def _same_vpc(side: Side, recorded: SideRecord | None) -> bool:
