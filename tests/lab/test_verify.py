@@ -109,6 +109,17 @@ def test_a_site_out_of_reach_is_said_and_the_rest_is_verified(lab: Lab) -> None:
     assert "cluster: out of reach" in shown
 
 
+def test_with_agents_a_site_out_of_reach_is_said_and_the_others_are_verified(lab_factory: LabFactory) -> None:
+    lab = lab_factory("three-sites", tenants=1, agents=True)
+    isthmus(lab, "apply", "--wait", "ready")
+    lab.site("west").cut()
+    for words in (("verify",), ("verify", "--live"), ("explain", "tenant-a")):
+        found = isthmus(lab, *words, "--timeout", "2", code=1)
+        assert "west" in str(found["errors"])
+        assert found.get("differences", []) == [] == found.get("object", {}).get("needs", [])
+    assert found["object"]["rows"]
+
+
 # -- trace, explain, show -------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from deployment import Deployment, attach
 from snapshots import foreign, owned
 
@@ -67,3 +69,24 @@ def test_the_last_tenant_s_disconnect_takes_the_trunks_along_and_no_earlier_one(
         code, found = world.run("disconnect", f"t{number}", "--timeout", "8", "--wait", "none")
         assert code == 0, found
         assert any("~site" in k for k in owned(world.snapshot())["nb/east"]) is left
+
+
+@pytest.mark.parametrize(
+    "words", [("verify",), ("verify", "--live"), ("explain", "t"), ("disconnect", "t", "--subnet", "e2")]
+)
+def test_a_site_with_agents_out_of_reach_stops_nobody_who_asks_or_cuts(deploy: Deploy, words: tuple[str, ...]) -> None:
+    world = deploy("cloud", "east", "west", agents=True)
+    world.sites["cloud"].router("r", c="10.0.0.1/24")
+    world.sites["east"].router("r", e="10.1.0.1/24", e2="10.1.1.1/24")
+    world.sites["west"].router("r", w="10.2.0.1/24")
+    world.join("t", attach("cloud", "r", "c"), attach("east", "r", "e", "e2"), attach("west", "r", "w"))
+    apply(world)
+    for server in (world.sites["west"].nb, world.sites["west"].sb):
+        server.stop()
+    code, found = world.run(*words, "--timeout", "2")
+    assert code == 1, found
+    assert [e["code"] for e in found["errors"]] == ["Unreachable"], found
+    if words[0] == "explain":
+        assert found["object"]["rows"] and found["object"]["needs"] == []
+    if words[0] == "disconnect":
+        assert found["transactions"] == 2, "cloud and east"

@@ -18,13 +18,15 @@ SITE = "~site"
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
     on_link = Parent("Logical_Switch", "ports", key=maker.key("link"))
-    for chassis in side.probes:
+    tags = joined.numbers[side.name].tags
+    # A site that cannot be read has no tags: what it was given is in its own rows.
+    for chassis in (c for c in side.probes if c in tags):
         addresses = [str(i.ip) for i in joined.link(side, joined.probe_host(side, chassis))]
         columns: dict[str, Value] = {
             "name": maker.name(f"probe.{chassis}"),
             "addresses": frozenset({" ".join((maker.mac(f"probe.{chassis}"), *addresses))}),
             "parent_name": names.trunk(joined.owner, chassis),
-            "tag": joined.numbers[side.name].tags[chassis],
+            "tag": tags[chassis],
             "options": {"requested-chassis": chassis},
             "external_ids": {"isthmus:probe": request(joined, side, addresses)},
         }

@@ -27,7 +27,7 @@ class Numbers:
     inner: int | None = None
     """Likewise for the link between two edges of one site."""
     tags: Mapping[str, int] = field(default_factory=dict)
-    """Chassis -> VLAN tag of this link's probe on that chassis' trunk, 1 to 4094."""
+    """Chassis -> VLAN tag of this link's probe on that chassis' trunk, 1 to 4094; none on sites that cannot be read."""
     port_key: str = ""
     """What ovn-ic numbered the port on the transit switch; "" until it has, and on sites that cannot be read."""
 
