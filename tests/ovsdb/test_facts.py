@@ -321,6 +321,14 @@ def test_a_refused_text_that_names_another_router_does_not_reach_it(pair: Deploy
         assert [r for r in routers if r["name"] in ("a", "b") and r["static_routes"]] == []
 
 
+def test_an_id_may_be_written_in_capitals(pair: Deployment) -> None:
+    rows = pair.sites["east"].nb.snapshot("Logical_Router", "Logical_Switch")
+    router = next(u for u, r in rows["Logical_Router"].items() if r["name"] == "a")
+    switch = next(u for u, r in rows["Logical_Switch"].items() if r["name"] == "web")
+    pair.join("t", {"site": "east", "vpc": {"id": router.upper()}, "subnets": [{"id": switch.upper()}]}, WEST)
+    pair.apply()
+
+
 def test_two_switches_of_one_name_both_count(pair: Deployment) -> None:
     east = pair.sites["east"]
     east.router("c", first="10.5.1.1/24", second="10.5.2.1/24")

@@ -56,7 +56,7 @@ def _read(written: Written, at: str) -> Attachment:
     return Attachment(
         name=written.get("name", written["site"]),
         site=written["site"],
-        vpc=VpcRef(vpc.get("name"), vpc.get("id"), project),
+        vpc=VpcRef(vpc.get("name"), _uuid(vpc.get("id")), project),
         subnets=tuple(_subnet(s, f"{at}.subnets[{i}]") for i, s in enumerate(listed) if s != EVERY),
         every=EVERY in listed,
         exclude=tuple(written.get("except", ())),
@@ -72,7 +72,12 @@ def _subnet(written: str | Written, at: str) -> SubnetRef:
     cidrs = sorted(map(ip_network, _listed(written.get("cidr"))), key=lambda p: p.version)
     given = {a.version: a for a in map(ip_address, _listed(written.get("gateway")))}
     gateways = tuple(given.get(c.version) or first_host(c) for c in cidrs)
-    return SubnetRef(written.get("name"), written.get("id"), tuple(cidrs), gateways, at)
+    return SubnetRef(written.get("name"), _uuid(written.get("id")), tuple(cidrs), gateways, at)
+
+
+def _uuid(written: str | None) -> str | None:
+    """As databases write it."""
+    return written and written.lower()
 
 
 def first_host(prefix: Prefix) -> Address:
@@ -216,7 +221,7 @@ def together(attachments: Sequence[Attachment]) -> Iterator[Problem]:
 def vpc_key(attachment: Attachment) -> tuple[str, str | None, str | None, str | None]:
     """The same for two attachments that name one VPC in the same way."""
     vpc = attachment.vpc
-    return attachment.site, vpc.name, vpc.id and vpc.id.lower(), vpc.project
+    return attachment.site, vpc.name, vpc.id, vpc.project
 
 
 def _shared(one: Attachment, other: Attachment) -> Iterator[Problem]:

@@ -49,6 +49,8 @@ async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result
                 continue
             what = scope(edit.edited, fabric, prune=False, only=[args.name])
             once.plan(what)
+            if edit.before is not None and not once.knows_part(edit.before, args.site, args.subnet):
+                raise IntentError(_unknown(args, edit))
             if not written:
                 edit.write()
                 written = True
@@ -61,3 +63,14 @@ async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> list[Result
         )
         raise IntentError(problem)
     return results
+
+
+def _unknown(args: argparse.Namespace, edit: Edit) -> Problem:
+    """Said rather than done in silence: whoever mistypes a name believes that it is cut."""
+    part = f"attachment {args.site!r}" if args.subnet is None else f"subnet {args.subnet!r}"
+    where = f" in attachment {args.site!r}" if args.site is not None and args.subnet is not None else ""
+    return Problem(
+        "UnknownAttachment" if args.subnet is None else "UnknownSubnet",
+        f"interconnect {args.name!r} has no {part}{where}",
+        remedy=edit.remedy or 'see isthmus show; of "*" a subnet is taken out by its name',
+    )
