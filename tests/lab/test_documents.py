@@ -65,14 +65,17 @@ class Shell:
             assert time.monotonic() < deadline, f"nothing is ready at {address}"
 
 
+def yaml_blocks(page: Path) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 @pytest.fixture
 def lab(lab_factory: LabFactory) -> Lab:
     """The deployments of README's documents, with these as the operator's."""
     lab = lab_factory(str(HERE / "readme.yaml"))
     config = lab.paths.config
     ours = {d["metadata"]["name"]: d["spec"] for d in yaml.safe_load_all((config / "fabric.yaml").read_text())}
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    documents = list(yaml.safe_load_all("".join(blocks)))
+    documents = list(yaml.safe_load_all("".join(yaml_blocks(ROOT / "README.md"))))
     for document in documents:
         if place := ours.get(document["metadata"]["name"]):
             # where it is, and with which keys: nothing else is changed
@@ -131,6 +134,21 @@ def test_the_commands_of_the_lab_document_run(tmp_path: Path) -> None:
         lines = commands(ROOT / "docs" / "lab.md")
         assert shlex.split(lines[-1])[:3] == ["isthmus", "lab", "down"]
         for line in lines:
+            shell.run(line)
+
+
+def test_the_lab_file_of_the_lab_document_makes_a_lab_whose_neighbour_reaches_a_tenant(tmp_path: Path) -> None:
+    (block,) = yaml_blocks(ROOT / "docs" / "lab.md")
+    (tmp_path / "lab.yaml").write_text(block, encoding="utf-8")
+    with elsewhere() as environment:
+        shell = Shell(environment, tmp_path)
+        for line in (
+            "isthmus lab up lab.yaml",
+            "isthmus lab status",
+            "isthmus lab exec neighbour -- ping -c 3 -W 5 10.1.1.11",
+            "isthmus lab exec vm-a -- ping -c 3 -W 5 10.1.1.11",
+            "isthmus lab down",
+        ):
             shell.run(line)
 
 

@@ -239,7 +239,8 @@ class _Expansion:
 
     def _machine(self, switch_name: str, switch: Switch, endpoint: Endpoint, number: int) -> Machine:
         name = self._filled(endpoint.name or f"{self.site.name}-{switch_name}-{number}")
-        addresses = endpoint.addresses or tuple(_host(c, 10 + number) for c in switch.cidrs)
+        hosts = endpoint.addresses or tuple(_host(c, 10 + number) for c in switch.cidrs)
+        addresses = tuple(_interface(a, switch.cidrs) for a in hosts)
         gateways = switch.gateways or tuple(_host(c, 1) for c in switch.cidrs)
         return Machine(
             name=name,
@@ -248,8 +249,9 @@ class _Expansion:
             router=self._filled(switch.router) if switch.router else None,
             switch=switch_name,
             host=endpoint.host,
-            addresses=tuple(_interface(a, switch.cidrs) for a in addresses),
-            gateways=gateways if endpoint.gateway else (),
+            addresses=addresses,
+            # A gateway that none of its networks holds cannot be a next hop.
+            gateways=tuple(g for g in gateways if endpoint.gateway and any(g in a.network for a in addresses)),
             gateway_mac=mac(self.site.name, switch_name, "router"),
             mac=mac(name),
             mtu=endpoint.mtu,

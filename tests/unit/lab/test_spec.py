@@ -54,6 +54,14 @@ def test_every_subnet_has_two_endpoints_on_different_hosts_and_every_site_a_spar
             assert len({m.host for m in subnet.machines}) == 2
 
 
+def test_a_machine_has_a_default_route_for_each_version_that_it_has_an_address_of() -> None:
+    endpoints = [{"host": "h"}, {"host": "h", "addresses": ["10.0.0.9"]}, {"host": "h", "addresses": ["fd00::9"]}]
+    lab = minimal()
+    lab["sites"][0]["switches"] = [{"name": "w", "cidrs": ["10.0.0.0/24", "fd00::/64"], "endpoints": endpoints}]
+    found = [[str(g) for g in m.gateways] for m in layout(spec.parse(lab)).machines]
+    assert found == [["10.0.0.1", "fd00::1"], ["10.0.0.1"], ["fd00::1"]]
+
+
 def test_every_type_of_site_has_a_kind() -> None:
     types = spec.Site.model_fields["type"].annotation
     assert set(types.__args__) == set(KINDS)  # type: ignore[union-attr]
