@@ -38,6 +38,31 @@ def test_a_site_whose_document_becomes_invalid_stops_nobody_else(deploy: Any, ca
         serving.until_condition("far", "Programmed", "True")
 
 
+def test_a_file_that_is_being_written_is_read_when_it_is_closed(pair: Deployment) -> None:
+    """Written in place it ends between two documents for a while, and reads like a whole one."""
+    for name in ("one", "two"):
+        pair.sites["east"].router(name, **{f"e_{name}": "10.1.1.1/24"})
+        pair.sites["west"].router(name, **{f"w_{name}": "10.2.1.1/24"})
+        pair.join(name, attach("east", name, f"e-{name}"), attach("west", name, f"w-{name}"))
+    file = pair.config / "interconnects.yaml"
+    first, second = file.read_text().split("---\n")
+    with pair.serving() as serving:
+        for name in ("one", "two"):
+            serving.until_condition(name, "Programmed", "True")
+        stood = owned(pair.snapshot())
+        with file.open("w") as writing:
+            writing.write(first)
+            writing.flush()
+            serving.settled(2)
+            assert owned(pair.snapshot()) == stood
+            writing.write(f"---\n{second}")
+        serving.settled()
+        assert owned(pair.snapshot()) == stood
+        with file.open("w") as writing:
+            writing.write(first)
+        serving.until(lambda: not [k for k in owned(pair.snapshot())["nb/east"] if " two/" in k])
+
+
 def test_one_for_which_no_link_is_left_stops_nobody_else(pair: Deployment, caplog: pytest.LogCaptureFixture) -> None:
     pair.fabric["addressPools"] = {"link": ["192.0.2.0/28", "fd69:7374::/32"]}
     for name in ("s1", "s2"):

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 TICK = 0.2
 """Seconds between looks at the files, should the system not tell of changes; databases wake the loop at once."""
 
+QUIET = 2.0
+"""Seconds without a change after which a file counts as written although nobody told that it was closed."""
+
 PAUSE = 0.5
 """Seconds after a pass that failed, so that a database that refuses is not asked without end."""
 
@@ -55,11 +58,16 @@ class Serve:
         self._seen: object = None
         self._reader = Reader()
         self._woken = asyncio.Event()
-        self._watch = Watch(path, self._woken.set)
+        self._told = False
+        self._watch = Watch(path, self._changed)
         self._listing: Listing | None = None
         self._loops: dict[str, _Loop] = {}
         self._objects: tuple[object, ...] = ()
         self.report = Report()
+
+    def _changed(self) -> None:
+        self._told = True
+        self._woken.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -88,8 +96,10 @@ class Serve:
         self._woken.clear()
         self._watch.start()
         seen = signature(self._path)
-        if seen != self._seen:
-            self._seen = seen
+        if seen == self._seen:
+            self._told = False
+        elif not self._being_written(seen):
+            self._seen, self._told = seen, False
             listing = self._reader.listing(self._path)
             if self._listing is not None and not listing.listed:
                 # Half a configuration must not take what the last whole one wanted.
@@ -102,6 +112,12 @@ class Serve:
             self._listing = listing
             for problem in listing.problems:
                 log.warning("%s", problem)
+
+    def _being_written(self, seen: Signature | None) -> bool:
+        """In place, and not closed yet: a file that ends between two documents reads like a whole one."""
+        if self._listing is None or self._told or not self._watch.alive:
+            return False
+        return 0 <= time.time() - newest(seen) < QUIET
 
     async def _rebuild(self) -> None:
         """A changed Fabric or Site means new connections; Interconnects come and go without."""
@@ -228,12 +244,20 @@ class _Loop:
         return found | {name: refused(problems) for name, problems in self._wanted.unreadable.items()}
 
 
-def signature(path: Path) -> object:
-    """Changes whenever a file does; None where the path is missing."""
+Signature = list[tuple[str, tuple[int, ...]]]
+
+
+def signature(path: Path) -> Signature | None:
+    """Name and version of each file, changed whenever a file is; None where the path is missing."""
     try:
         if not path.is_dir():
-            return version_of(path)
+            return [(path.name, version_of(path))]
         with os.scandir(path) as entries:
             return sorted((e.name, version_of(e)) for e in entries)
     except OSError:
         return None
+
+
+def newest(seen: Signature | None) -> float:
+    """When a file was changed last, in seconds of the system's clock."""
+    return max((version[0] for _, version in seen or ()), default=0) / 1e9
