@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import hosts, ovn, rpc
 from isthmus.lab import state as states
@@ -64,7 +66,10 @@ class Lab(Faults, Plugs):
         state = State.load(name)
         if not state.alive():
             raise WorldError(Problem("LabDead", f"lab {name!r} does not run", remedy=f"isthmus lab down --name {name}"))
-        return cls(state)
+        try:
+            return cls(state)
+        except ValidationError as error:
+            raise states.other_version(name) from error
 
     @classmethod
     def up(cls, file: LabFile, progress: Progress = lambda _: None) -> Lab:

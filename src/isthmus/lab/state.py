@@ -22,6 +22,7 @@ from typing import Any
 from isthmus.errors import IntentError, Problem, WorldError
 
 MARK = "ISTHMUS_LAB"
+OTHER_VERSION = "OtherVersion"
 
 
 def base() -> Path:
@@ -103,16 +104,28 @@ class State:
 
     @classmethod
     def load(cls, name: str) -> State:
-        """Raises WorldError where there is no such lab."""
-        path = base() / checked(name) / "state.json"
+        """Raises WorldError where there is no such lab, or one that another version of us made."""
+        data = _record(name)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError) as error:
+            daemons = {key: Daemon(**value) for key, value in data.pop("daemons").items()}
+            return cls(**data, daemons=daemons)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise other_version(name) from error
+
+    @classmethod
+    def processes(cls, name: str) -> State:
+        """Only what tells its processes: every version writes that alike. Raises WorldError as `load` does."""
+        data = _record(name)
+        try:
+            return cls(name, keeper=int(data["keeper"]), keeper_started=int(data["keeper_started"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise WorldError(
-                Problem("NoLab", f"there is no lab {name!r}", remedy="`isthmus lab ls` lists labs")
+                Problem(
+                    OTHER_VERSION,
+                    f"{base() / name / 'state.json'} names no keeper: lab {name!r} may still have processes",
+                    remedy="remove it with the version that made it",
+                )
             ) from error
-        daemons = {key: Daemon(**value) for key, value in data.pop("daemons").items()}
-        return cls(**data, daemons=daemons)
 
     def alive(self) -> bool:
         """Whether its keeper runs."""
@@ -124,6 +137,20 @@ class State:
 
     def address(self, node: str) -> IPv4Address:
         return IPv4Address(self.addresses[node])
+
+
+def other_version(name: str) -> WorldError:
+    """A lab that we can remove, and nothing else."""
+    text = f"lab {name!r} was made by another version of isthmus"
+    return WorldError(Problem(OTHER_VERSION, text, remedy=f"use that one, or `isthmus lab down --name {name}`"))
+
+
+def _record(name: str) -> Any:
+    """What is on disk. Raises WorldError where there is no such lab, or nothing is on record of it yet."""
+    try:
+        return json.loads((base() / checked(name) / "state.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise WorldError(Problem("NoLab", f"there is no lab {name!r}", remedy="`isthmus lab ls` lists labs")) from error
 
 
 def started(pid: int) -> int:
@@ -166,8 +193,10 @@ def remove(name: str, timeout: float = 10.0) -> bool:
 def stop(name: str, timeout: float = 10.0) -> None:
     """End all processes of a lab that are on record; its directory stays. Raises WorldError when it cannot."""
     try:
-        state = State.load(name)
-    except WorldError:
+        state = State.processes(name)
+    except WorldError as error:
+        if error.problems[0].code == OTHER_VERSION:
+            raise
         return  # before the first record nothing but the directory exists
     if not state.keeper:
         return

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from isthmus.cli.main import main
 from isthmus.errors import IntentError, WorldError
 from isthmus.lab import state
+from isthmus.lab.lab import Lab
 from isthmus.lab.state import Daemon, State
 
 
@@ -51,3 +57,40 @@ def test_a_process_that_only_has_the_keepers_number_is_left_alone() -> None:
 def test_a_missing_lab_is_an_error_with_a_remedy() -> None:
     with pytest.raises(WorldError, match="isthmus lab ls"):
         State.load("nothing")
+
+
+def of_another_version(name: str, **record: Any) -> None:
+    State(name).create()
+    (state.base() / name / "state.json").write_text(json.dumps({"name": name, "daemons": {}} | record))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [{"daemons": {"a/b": {"namespace": "a", "argv": [], "pidfile": "", "later": 1}}}, {"later": 1}, {"daemons": None}],
+)
+def test_a_lab_of_another_version_is_listed_and_removed_with_its_processes(
+    shape: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(["sleep", "60"]) as keeper:
+        of_another_version("x", keeper=keeper.pid, keeper_started=state.started(keeper.pid), **shape)
+        assert main(["lab", "ls"]) == 0
+        assert capsys.readouterr().out.split(maxsplit=1) == ["x", "of another version\n"]
+        assert main(["lab", "status"]) == 1
+        assert "isthmus lab down --name x" in capsys.readouterr().err
+        assert main(["lab", "down", "--name", "x"]) == 0
+        assert keeper.wait(5) == -signal.SIGKILL
+    assert state.names() == []
+
+
+def test_a_lab_file_of_another_version_is_not_a_fault_of_this_one() -> None:
+    started = state.started(os.getpid())
+    of_another_version("x", keeper=os.getpid(), keeper_started=started, file={"name": "x", "later": 1})
+    with pytest.raises(WorldError, match="another version"):
+        Lab.open("x")
+
+
+def test_a_lab_whose_processes_nobody_can_tell_is_not_forgotten() -> None:
+    of_another_version("x")
+    with pytest.raises(WorldError, match="version that made it"):
+        state.remove("x")
+    assert state.names() == ["x"]
