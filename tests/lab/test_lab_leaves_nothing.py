@@ -21,21 +21,28 @@ pytestmark = pytest.mark.lab
 COMMAND = [sys.executable, "-m", "isthmus.cli.main", "lab"]
 
 
+_OPEN: dict[str, int] = {}
+"""Namespaces of labs under test: the kernel gives the number of one that is gone to the next that anybody makes."""
+
+
 def inodes(keeper: int) -> set[str]:
-    """The namespaces that a keeper holds, as `net:[4026532…]`."""
+    """The namespaces that a keeper holds, as `net:[4026532…]`; open until `assert_nothing_left`."""
+    ours = {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("net", "mnt", "uts")}
     held = set()
     for fd in Path(f"/proc/{keeper}/fd").iterdir():
         target = str(fd.readlink())
-        if target.startswith(("net:", "mnt:", "uts:")):
+        if target.startswith(("net:", "mnt:", "uts:")) and target not in ours:
             held.add(target)
-    return held - {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("net", "mnt", "uts")}
+            if target not in _OPEN:
+                _OPEN[target] = os.open(fd, os.O_RDONLY)
+    return held
 
 
 def users(namespaces: set[str]) -> list[str]:
-    """Processes that live in or hold one of the namespaces."""
+    """Processes but this one that live in or hold one of the namespaces."""
     found = []
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
+        if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
             links = [*(process / "ns").iterdir(), *(process / "fd").iterdir()]
@@ -44,7 +51,8 @@ def users(namespaces: set[str]) -> list[str]:
         for link in links:
             try:
                 if str(link.readlink()) in namespaces:
-                    found.append(f"{process.name} {link.name}")
+                    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found.append(f"{process.name} {link.name} {line}")
             except OSError:
                 continue
     return found
@@ -73,6 +81,8 @@ def assert_nothing_left(name: str, namespaces: set[str], links_before: list[str]
     assert name not in Path("/proc/self/mountinfo").read_text(encoding="utf-8")
     assert processes_about(name) == []
     assert users(namespaces) == []
+    for namespace in namespaces:
+        os.close(_OPEN.pop(namespace))
     assert links() == links_before
 
 
