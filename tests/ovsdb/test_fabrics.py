@@ -51,6 +51,25 @@ def test_two_fabrics_of_one_configuration(deploy: Deploy) -> None:
     assert owned(second.snapshot(), "two") == two
 
 
+def test_a_refused_interconnect_is_its_own_fabric_s_affair(deploy: Deploy) -> None:
+    first, second = two_fabrics(deploy)
+    write(first, second, {"t": EAST_WEST, "u": NORTH_SOUTH})
+    with first.serving() as serving:
+        for name in ("t", "u"):
+            serving.until_condition(name, "Programmed", "True")
+        stood = owned(first.snapshot(), "one")
+        east = {**EAST_WEST[1][0], "securityGroups": ["default"]}
+        write(first, second, {"t": (EAST_WEST[0], [east, EAST_WEST[1][1]]), "u": NORTH_SOUTH})
+        serving.until_condition("t", "Accepted", "False", "NotYetHonoured")
+        serving.settled()
+        assert serving.condition("t", "Programmed")[0] == "True"
+        assert owned(first.snapshot(), "one") == stood
+        write(first, second, {"t": ("three", EAST_WEST[1]), "u": NORTH_SOUTH})
+        serving.until_condition("t", "Accepted", "False", "UnknownFabric")
+        serving.settled()
+        assert owned(first.snapshot(), "one") == stood
+
+
 def test_disconnect_again_finishes_the_rest_with_two_fabrics(deploy: Deploy) -> None:
     first, second = two_fabrics(deploy)
     write(first, second, {"t": EAST_WEST, "u": NORTH_SOUTH})

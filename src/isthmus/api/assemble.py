@@ -24,11 +24,13 @@ class Refused:
     """An Interconnect that is written, but not as it can be honoured.
 
     attachments  what the text lists now, or None where that cannot be told (then nothing of it may be withdrawn)
+    fabric       as it is written, known or not; "" where it is omitted or cannot be told
     """
 
     name: str
     problems: tuple[Problem, ...]
     attachments: tuple[Attachment, ...] | None
+    fabric: str = ""
 
 
 class Listing(NamedTuple):
@@ -88,7 +90,9 @@ def _refused(drafts: Sequence[Draft]) -> tuple[Refused, ...]:
         if draft.problems and draft.name:
             by_name[draft.name].append(draft)
     return tuple(
-        Refused(name, ordered(p for d in same for p in d.problems), same[0].attachments if len(same) == 1 else None)
+        Refused(name, ordered(p for d in same for p in d.problems), same[0].attachments, _fabric_name(same[0].value))
+        if len(same) == 1
+        else Refused(name, ordered(p for d in same for p in d.problems), None)
         for name, same in sorted(by_name.items())
     )
 

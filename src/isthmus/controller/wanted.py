@@ -26,8 +26,11 @@ def wanted(listing: Listing, fabric: Fabric) -> Wanted:
     found = {i.name: i for i in listing.configuration.interconnects if i.fabric == fabric.name}
     invalid: dict[str, tuple[Problem, ...]] = {}
     unreadable: dict[str, tuple[Problem, ...]] = {}
+    others = {f.name for f in listing.configuration.fabrics} - {fabric.name}
     for refused in listing.refused:
-        if refused.attachments is None:
+        if refused.fabric in others:
+            found.pop(refused.name, None)
+        elif refused.attachments is None:
             unreadable[refused.name] = refused.problems
             found.pop(refused.name, None)
         else:
