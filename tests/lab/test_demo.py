@@ -60,7 +60,7 @@ class Running:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line)
-            with suppress(state.WorldError, OSError):
+            with suppress(state.IntentError, OSError):
                 self.held |= inodes(state.State.load(self.name).keeper)
             yield line
 

@@ -148,8 +148,14 @@ def test_a_trace_to_another_tenants_port_ends_elsewhere_and_says_so(lab: Lab) ->
 
 
 def test_a_trace_from_what_is_not_there_is_an_error(lab: Lab) -> None:
-    found = isthmus(lab, "trace", "cloud/nobody", "10.2.1.11", code=1)
-    assert found["errors"][0]["code"] == "UnknownPort"
+    port = "cloud/cloud-a-web-1"
+    for source, target, said in (
+        ("cloud/nobody", "10.2.1.11", "UnknownPort"),
+        ("nowhere/cloud-a-web-1", "10.2.1.11", "UnknownSite"),
+        (port, "nowhere/x", "UnknownSite"),
+        (port, "10.2.1", "BadAddress"),
+    ):
+        assert isthmus(lab, "trace", source, target, code=2)["errors"][0]["code"] == said
 
 
 def test_explain_says_what_put_a_row_there(lab: Lab) -> None:
@@ -172,6 +178,11 @@ def test_explain_lists_the_rows_of_an_interconnect_and_what_it_lacks(lab: Lab) -
     restore(lab, "cloud", before)
     assert [(n["op"], n["key"]) for n in needs] == [("add", "tenant-a/cloud/vpc/route/10.2.1.0/24")]
     assert isthmus(lab, "explain", "nothing", code=2)["errors"][0]["code"] == "UnknownName"
+
+
+def test_show_of_what_is_not_there_is_an_error_that_names_what_was_meant(lab: Lab) -> None:
+    (error,) = isthmus(lab, "show", "tenant-aa", code=2)["errors"]
+    assert (error["code"], error["remedy"]) == ("UnknownInterconnect", "did you mean tenant-a?")
 
 
 def test_show_draws_what_is_joined(lab: Lab) -> None:

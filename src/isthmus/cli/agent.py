@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from isthmus.cli.common import listen_address
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, IntentError, Problem
 
@@ -23,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"{what}; default: the SSL table's")
     parser.add_argument("--server-name", metavar="NAME", help="in the server's certificate; default: its host")
     parser.add_argument("--ovs", default="unix:/var/run/openvswitch/db.sock", metavar="unix:PATH")
-    parser.add_argument("--listen", metavar="IP:PORT", help="serve metrics over TLS; default: do not")
+    parser.add_argument(
+        "--listen", metavar="IP:PORT", type=listen_address, help="serve metrics over TLS; default: do not"
+    )
     parser.add_argument("--client-ca", type=Path, metavar="FILE", help="who may read the metrics; default: as --ca")
     parser.add_argument("--retire", action="store_true", help="remove what an agent left on this chassis, and exit")
 
@@ -47,13 +50,6 @@ def _settings(args: argparse.Namespace) -> Settings:
 
     if not args.ovs.startswith("unix:"):
         raise IntentError(Problem("Usage", "--ovs takes unix:PATH", remedy="run the agent on the chassis itself"))
-    if args.listen is not None:
-        from isthmus.backends.http import parse_listen  # noqa: PLC0415
-
-        try:
-            parse_listen(args.listen)
-        except ValueError as error:
-            raise IntentError(Problem("Usage", f"--listen: {error}")) from error
     overrides = Overrides(args.chassis, args.sb, args.ca, args.cert, args.key, args.server_name)
     return Settings(args.ovs, overrides, args.listen, args.client_ca)
 

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from isthmus.cli.common import configuration
+from isthmus.cli.common import configuration, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, Problem
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def waiting(parser: argparse.ArgumentParser) -> None:
     """Options of every verb that waits for what it wrote."""
     parser.add_argument("--wait", choices=("auto", "ready", "programmed", "none"), default="auto")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds, all in all (60)")
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="S", help="seconds, all in all (60)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

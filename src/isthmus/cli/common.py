@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,32 @@ def config_path(args: argparse.Namespace) -> Path:
         problem = Problem("NoConfig", "no documents are named", remedy="give -f PATH, or set ISTHMUS_CONFIG")
         raise IntentError(problem)
     return Path(path)
+
+
+def seconds(text: str) -> float:
+    """An option's value. Raises ArgumentTypeError."""
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < math.inf:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+
+
+def port(text: str) -> int:
+    """Likewise, of TCP or UDP."""
+    if text.isdecimal() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no port: 1 to 65535")
+
+
+def listen_address(text: str) -> str:
+    """Likewise, `IP:PORT`."""
+    from isthmus.backends.http import parse_listen  # noqa: PLC0415
+
+    try:
+        parse_listen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def configuration(args: argparse.Namespace) -> Configuration:

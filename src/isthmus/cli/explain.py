@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from isthmus.cli.common import readable
+from isthmus.cli.common import readable, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="ROW|NAME",
         help="a row: its UUID (the first digits do), name or isthmus:key; or INTERCONNECT[/ATTACHMENT]",
     )
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

@@ -166,8 +166,10 @@ def _ls(args: argparse.Namespace, out: Output) -> int:
     def says(name: str) -> str:
         try:
             found: State = state.State.load(name)
-        except WorldError as error:
-            return "of another version" if error.problems[0].code == state.OTHER_VERSION else "broken"
+        except IntentError:
+            return "broken"
+        except WorldError:
+            return "of another version"
         return ("up" if found.ready else "building") if found.alive() else "dead"
 
     labs = [{"name": name, "state": says(name)} for name in state.names()]

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from isthmus.cli.common import configuration
+from isthmus.cli.common import configuration, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_CHANGES, EXIT_OK, EXIT_WORLD, Problem
 
@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--exit-code", action="store_true", help="exit 3 when there are changes")
     parser.add_argument("--adopt", action="store_true", help="take over rows of another installation of this owner")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for databases")
+    parser.add_argument("--timeout", type=seconds, default=60.0, metavar="S", help="seconds to wait for databases")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

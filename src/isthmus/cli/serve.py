@@ -15,8 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from isthmus.backends.http import Page, parse_listen, start_server
-from isthmus.cli.common import config_path
+from isthmus.backends.http import Page, start_server
+from isthmus.cli.common import config_path, listen_address
 from isthmus.cli.output import Output
 from isthmus.controller.serve import Report, Serve
 from isthmus.errors import EXIT_OK
@@ -26,12 +26,9 @@ STALE = 10.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--listen", metavar="IP:PORT", type=_listen, help="serve /metrics, /healthz and /readyz there")
-
-
-def _listen(text: str) -> str:
-    parse_listen(text)
-    return text
+    parser.add_argument(
+        "--listen", metavar="IP:PORT", type=listen_address, help="serve /metrics, /healthz and /readyz there"
+    )
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

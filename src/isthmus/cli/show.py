@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from isthmus.cli.common import readable
+from isthmus.api.structure import nearest
+from isthmus.cli.common import readable, seconds
 from isthmus.cli.output import Output
-from isthmus.errors import EXIT_OK, EXIT_WORLD, Problem
+from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
 if TYPE_CHECKING:
     from isthmus.controller.topology import Attached, Shown
@@ -18,12 +19,17 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="only this Interconnect")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
     configuration, problems = readable(args)
     shown, troubles = asyncio.run(show(configuration, args.timeout))
+    known = {*(s.name for s in shown), *(i.name for i in configuration.interconnects)}
+    if args.name not in {None, *known}:
+        near = nearest(args.name, sorted(known))
+        remedy = f"did you mean {near}?" if near else "see isthmus status"
+        raise IntentError(Problem("UnknownInterconnect", f"nothing is named {args.name!r}", remedy=remedy), *troubles)
     shown = [s for s in shown if args.name in (None, s.name)]
     out.result({"interconnects": [s.as_json() for s in shown]})
     for each in shown:

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from isthmus.cli.common import config_path
+from isthmus.cli.common import config_path, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from isthmus.cli.common import readable
+from isthmus.cli.common import port, readable, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_OK, EXIT_WORLD, WorldError
 from isthmus.model.rows import nb
@@ -15,8 +15,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SITE/PORT", help="a logical switch port")
     parser.add_argument("target", metavar="SITE/PORT|ADDRESS", help="another one, or an address")
     parser.add_argument("--protocol", choices=("icmp", "tcp", "udp"), default="icmp")
-    parser.add_argument("--port", type=int, default=80, metavar="N", help="destination port of tcp and udp (80)")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+    parser.add_argument("--port", type=port, default=80, metavar="N", help="destination port of tcp and udp (80)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

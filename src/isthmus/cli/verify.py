@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from isthmus.cli.common import configuration
+from isthmus.cli.common import configuration, seconds
 from isthmus.cli.output import Output
 from isthmus.errors import EXIT_INTENT, EXIT_OK, EXIT_WORLD
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--live", action="store_true", help="compare with packets, too: of a lab, or of the agents")
     parser.add_argument("--lab", metavar="NAME", help="whose endpoints send; default: the lab that this runs in")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for databases (10)")
+    parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 
 
 def run(args: argparse.Namespace, out: Output) -> int:

@@ -12,7 +12,7 @@ from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
-from isthmus.errors import IntentError, LockHeld, NotReady, Problem
+from isthmus.errors import IntentError, LockHeld, NotReady, Problem, WorldError
 from isthmus.model.intent import Attachment, Configuration, Fabric, Interconnect
 
 Wait = Literal["auto", "ready", "programmed", "none"]
@@ -117,9 +117,12 @@ class Once:
         return f": {holder}" if holder else ""
 
     def plan(self, what: Scope) -> None:
-        """One pass. Raises IntentError when anything in scope is invalid here."""
+        """One pass. Raises IntentError when anything in scope is invalid here, WorldError when rows are another's."""
         self.planner.run(what.wanted, what.only)
-        if problems := self.planner.problems():
+        problems = self.planner.problems()
+        if self.planner.foreign_claim:
+            raise WorldError(*problems)
+        if problems:
             raise IntentError.of(problems)
 
     async def apply(self, what: Scope, wait: Wait, said: Callable[[str], None]) -> Result:

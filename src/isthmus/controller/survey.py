@@ -83,7 +83,7 @@ class Wanted:
     listed    Attachment -> subnets that it lists; what a listed name meant when it was applied, where it is gone since
     vpcs      Attachment -> its VPC router; also of Interconnects that only rows tell of
     invalid   what is wrong with the documents, given the facts
-    troubles  what is out of reach, by northbound or interconnect database
+    troubles  what is out of reach, or another's, by northbound or interconnect database
     missing   Interconnect -> database -> what `apply` would change
     probed    what agents say
     """
@@ -107,9 +107,11 @@ async def resolve(configuration: Configuration, timeout: float) -> Wanted:
         try:
             troubles = await planner.world.settle(min(CONNECT, timeout))
             planner.run(scope(configuration, fabric, prune=True).wanted, None)
-            found.invalid += planner.problems()
+            found.invalid += [p for e in planner.entries.values() for p in e.problems]
             for name, problem in troubles.items():
                 found.troubles[nb(name) if name else fabric_name(configuration, fabric)] = problem
+            if planner.foreign_claim:
+                found.troubles[fabric_name(configuration, fabric)] = planner.foreign_claim
             for entry in planner.entries.values():
                 _add(found, entry, planner)
         finally:
@@ -165,8 +167,7 @@ async def survey(configuration: Configuration, timeout: float) -> tuple[Rows, Wa
     """Rows, and what is wanted of them; without the sites that either could not read."""
     rows, wanted = await asyncio.gather(read(configuration, timeout), resolve(configuration, timeout))
     rows.problems |= wanted.troubles
-    for name in wanted.troubles:
-        rows.sites.pop(name.partition("/")[2], None)
+    rows.sites = {name: found for name, found in rows.sites.items() if nb(name) not in wanted.troubles}
     return rows, wanted
 
 

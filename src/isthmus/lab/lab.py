@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from isthmus.errors import Problem, WorldError
+from isthmus.errors import IntentError, Problem, WorldError
 from isthmus.lab import hosts, ovn, rpc
 from isthmus.lab import state as states
 from isthmus.lab.build import Builder, Progress
@@ -62,7 +62,7 @@ class Lab(Faults, Plugs):
 
     @classmethod
     def open(cls, name: str) -> Lab:
-        """The lab of that name. Raises WorldError unless it runs."""
+        """The lab of that name. Raises IntentError where there is none, WorldError unless it runs."""
         state = State.load(name)
         if not state.alive():
             raise WorldError(Problem("LabDead", f"lab {name!r} does not run", remedy=f"isthmus lab down --name {name}"))
@@ -164,7 +164,7 @@ class Lab(Faults, Plugs):
         other nodes the command lives in the lab's PID namespace, and is killed when its parent ends.
         """
         if where not in self.state.namespaces:
-            raise WorldError(
+            raise IntentError(
                 Problem("NoSuchPlace", f"the lab has no {where!r}", remedy="`isthmus lab status` lists places")
             )
         if where in self.layout.nodes and where != "operator":

@@ -22,7 +22,6 @@ from typing import Any
 from isthmus.errors import IntentError, Problem, WorldError
 
 MARK = "ISTHMUS_LAB"
-OTHER_VERSION = "OtherVersion"
 
 
 def base() -> Path:
@@ -104,7 +103,7 @@ class State:
 
     @classmethod
     def load(cls, name: str) -> State:
-        """Raises WorldError where there is no such lab, or one that another version of us made."""
+        """Raises IntentError where there is no such lab, WorldError where another version of us made it."""
         data = _record(name)
         try:
             daemons = {key: Daemon(**value) for key, value in data.pop("daemons").items()}
@@ -121,7 +120,7 @@ class State:
         except (KeyError, TypeError, ValueError) as error:
             raise WorldError(
                 Problem(
-                    OTHER_VERSION,
+                    "OtherVersion",
                     f"{base() / name / 'state.json'} names no keeper: lab {name!r} may still have processes",
                     remedy="remove it with the version that made it",
                 )
@@ -142,15 +141,17 @@ class State:
 def other_version(name: str) -> WorldError:
     """A lab that we can remove, and nothing else."""
     text = f"lab {name!r} was made by another version of isthmus"
-    return WorldError(Problem(OTHER_VERSION, text, remedy=f"use that one, or `isthmus lab down --name {name}`"))
+    return WorldError(Problem("OtherVersion", text, remedy=f"use that one, or `isthmus lab down --name {name}`"))
 
 
 def _record(name: str) -> Any:
-    """What is on disk. Raises WorldError where there is no such lab, or nothing is on record of it yet."""
+    """What is on disk. Raises IntentError where there is no such lab, or nothing is on record of it yet."""
     try:
         return json.loads((base() / checked(name) / "state.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise WorldError(Problem("NoLab", f"there is no lab {name!r}", remedy="`isthmus lab ls` lists labs")) from error
+        raise IntentError(
+            Problem("NoLab", f"there is no lab {name!r}", remedy="`isthmus lab ls` lists labs")
+        ) from error
 
 
 def started(pid: int) -> int:
@@ -194,9 +195,7 @@ def stop(name: str, timeout: float = 10.0) -> None:
     """End all processes of a lab that are on record; its directory stays. Raises WorldError when it cannot."""
     try:
         state = State.processes(name)
-    except WorldError as error:
-        if error.problems[0].code == OTHER_VERSION:
-            raise
+    except IntentError:
         return  # before the first record nothing but the directory exists
     if not state.keeper:
         return

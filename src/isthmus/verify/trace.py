@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from isthmus.errors import Problem, WorldError
+from isthmus.errors import IntentError, Problem
 from isthmus.verify.path import End, Hop, Packet, RowRef, Trace
 from isthmus.verify.reach import Entry, World, traces
 from isthmus.verify.zone import SwitchPort
@@ -48,7 +48,7 @@ class Drawing:
 def trace(world: World, source: str, target: str, protocol: str = "icmp", port: int = 80) -> tuple[Drawing, ...]:
     """Follow a packet from `SITE/<lsp>` to `SITE/<lsp>` or to an address; one Drawing per family in common.
 
-    Raises WorldError where a site or a port is not there, or the two have no family in common.
+    Raises IntentError where a site or a port is not there, or the two have no family in common.
     """
     site, lsp = find_port(world, source)
     wanted: tuple[str, str] | None = None
@@ -94,8 +94,8 @@ def _address(word: str) -> Address:
         raise _error("BadAddress", f"{word!r} is neither SITE/<lsp> nor an address", "write one of them") from error
 
 
-def _error(code: str, message: str, remedy: str) -> WorldError:
-    return WorldError(Problem(code, message, remedy=remedy))
+def _error(code: str, message: str, remedy: str) -> IntentError:
+    return IntentError(Problem(code, message, remedy=remedy))
 
 
 _KINDS = {"Logical_Switch": "switch", "Logical_Router": "router"}

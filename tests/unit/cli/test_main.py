@@ -108,6 +108,28 @@ def test_usage_errors_follow_the_same_contract(words: list[str], capsys: pytest.
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        *(
+            (f"{v} --timeout {t}", "--timeout")
+            for v in ("plan", "apply", "status")
+            for t in ("-1", "soon", "nan", "inf")
+        ),
+        *((f"trace a/b c/d --port {p}", "'{p}' is no port") for p in ("0", "99999", "http")),
+        ("plan --timeout soon", "'soon' is no number of seconds"),
+        ("serve --listen 9470", "not IP:PORT: '9470'"),
+        ("agent --listen 9470", "not IP:PORT: '9470'"),
+    ],
+)
+def test_values_that_are_none_are_said_in_words_of_their_option(
+    words: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(capsys, *words.split())
+    assert (code, out) == (2, "")
+    assert says.format(p=words.rpartition(" ")[2]) in err
+
+
+@pytest.mark.parametrize(
     ("error", "code", "name"),
     [
         (Unreachable(Problem("Unreachable", "no answer")), 1, "Unreachable"),

@@ -54,8 +54,14 @@ def test_a_process_that_only_has_the_keepers_number_is_left_alone() -> None:
     assert state.remove("x")
 
 
+@pytest.mark.parametrize("words", ["status", "logs", "exec operator -- true", "status --name x", "logs --name x"])
+def test_a_lab_that_is_not_there_is_an_error_of_usage(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", *words.split()]) == 2
+    assert "isthmus: there is no lab" in capsys.readouterr().err
+
+
 def test_a_missing_lab_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(WorldError, match="isthmus lab ls"):
+    with pytest.raises(IntentError, match="isthmus lab ls"):
         State.load("nothing")
 
 
