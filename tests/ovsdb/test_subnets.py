@@ -174,11 +174,48 @@ def test_a_definition_that_does_not_fit_is_refused(pair: Deployment, subnet: dic
     assert {e["code"] for e in pair.refused()} == {code}
 
 
-def test_a_defined_subnet_s_new_cidr_is_taken_over(pair: Deployment) -> None:
-    for cidr in ("10.5.0.0/24", "10.6.0.0/24"):
+def test_a_defined_subnet_is_not_renumbered_under_its_machines(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web", {"name": "new", "cidr": "10.5.0.0/24"}), WEST)
+    pair.apply()
+    pair.sites["east"].nbctl("lsp-add new vm")
+    before = owned(pair.snapshot())
+    pair.join("t", attach("east", "a", "web", {"name": "new", "cidr": "10.6.0.0/24"}), WEST)
+    (error,) = pair.refused()
+    assert error["code"] == "CidrDiffers" and error["field"] == "spec.attachments[0].subnets[1]"
+    assert "10.5.0.0/24" in error["message"] and "10.6.0.0/24" in error["message"] and "take" in error["remedy"]
+    with pair.serving() as serving:
+        serving.until_condition("t", "Accepted", "False", "CidrDiffers")
+        serving.settled()
+        assert owned(pair.snapshot()) == before, "what stands carries on"
+    pair.join("t", attach("east", "a", "web"), WEST)
+    pair.apply()
+    pair.join("t", attach("east", "a", "web", {"name": "new", "cidr": "10.6.0.0/24"}), WEST)
+    assert {e["code"] for e in pair.refused()} == {"CidrDiffers"}, "its machines are still there"
+
+
+def test_a_defined_subnet_gets_a_new_cidr_when_it_was_taken_out(pair: Deployment) -> None:
+    for subnets in ([{"name": "new", "cidr": "10.5.0.0/24"}], [], [{"name": "new", "cidr": "10.6.0.0/24"}]):
+        pair.join("t", attach("east", "a", "db", *subnets), WEST)
+        pair.apply()
+        assert routed(pair, "west") == {"10.1.2.0/24", *(s["cidr"] for s in subnets)}
+
+
+def test_a_defined_subnet_may_gain_a_family(pair: Deployment) -> None:
+    for cidr in ("10.5.0.0/24", ["10.5.0.0/24", "fd05::/64"]):
         pair.join("t", attach("east", "a", {"name": "new", "cidr": cidr}), WEST)
         pair.apply()
-        assert routed(pair, "west") == {cidr}
+    assert routed(pair, "west") == {"10.5.0.0/24", "fd05::/64"}
+
+
+def test_a_defined_subnet_s_port_that_somebody_changed_or_removed_comes_back(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", {"name": "new", "cidr": "10.5.0.0/24"}), WEST)
+    pair.apply()
+    port = "isthmus-default.t.east.subnet.new"
+    for command in (f"set Logical_Router_Port {port} networks=10.66.0.1/24", f"lrp-del {port}"):
+        pair.sites["east"].nbctl(command)
+        pair.apply()
+        gateway = owned(pair.snapshot())["nb/east"]["Logical_Router_Port t/east/subnet/new/gateway"]
+        assert gateway["networks"] == {"10.5.0.1/24"}
 
 
 # -- refused under serve --------------------------------------------------------------------------------------

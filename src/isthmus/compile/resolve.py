@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface
 
 from isthmus.compile.names import of
+from isthmus.compile.record import SideRecord
 from isthmus.compile.view import FIRST_PROBE, LINK_HOSTS, Defined, Side
 from isthmus.errors import Problem
 from isthmus.model.facts import Chassis, Interface, Role, SiteFacts, Subnet, Vpc, VpcPort
 from isthmus.model.intent import Attachment, Interconnect, Prefix, SubnetRef
 
 MAX_PROBES = LINK_HOSTS - FIRST_PROBE + 1
+
+NOT_YET = SideRecord("", "")
+"""Of an Attachment that was never programmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +34,14 @@ def resolve(
     owner: str,
     facts: SiteFacts,
     site_gateways: tuple[str, ...],
-    fallback_gateways: tuple[str, ...] = (),
-    hostnames: Mapping[str, str] | None = None,
+    recorded: SideRecord = NOT_YET,
 ) -> Resolved:
     """Look an Attachment up in its site's facts.
 
-    fallback_gateways  chassis that hold the port now; kept where the intended ones are not usable, and while one of
-                       them is away: a chassis leaves the database whenever its host is rebooted
-    hostnames          hostname -> chassis, as it was when the fallback was found
+    recorded  how it was programmed last. Its gateways hold the port now; they are kept where the intended ones are not
+              usable, and while one of them is away: a chassis leaves the database whenever its host is rebooted
     """
-    return _Resolver(interconnect, attachment, owner, facts, hostnames or {}).run(site_gateways, fallback_gateways)
+    return _Resolver(interconnect, attachment, owner, facts, recorded).run(site_gateways)
 
 
 class _Resolver:
@@ -49,16 +51,16 @@ class _Resolver:
         attachment: Attachment,
         owner: str,
         facts: SiteFacts,
-        hostnames: Mapping[str, str],
+        recorded: SideRecord,
     ) -> None:
         self.interconnect, self.attachment = interconnect, attachment
         self.owner, self.facts = owner, facts
-        self.recorded_hostnames, self.hostnames = hostnames, dict[str, str]()
+        self.recorded, self.hostnames = recorded, dict[str, str]()
         self.problems: list[Problem] = []
 
-    def run(self, site_gateways: tuple[str, ...], fallback: tuple[str, ...]) -> Resolved:
+    def run(self, site_gateways: tuple[str, ...]) -> Resolved:
         vpc = self._vpc()
-        gateways = self._gateways(site_gateways, fallback) or fallback
+        gateways = self._gateways(site_gateways) or self.recorded.gateways
         if vpc is None:
             return Resolved(None, tuple(self.problems))
         subnets, defined = self._subnets(vpc)
@@ -118,7 +120,7 @@ class _Resolver:
             elif matching and not self._is_ours(known[matching[0]], ref):
                 self._existing(vpc, ref, known[matching[0]], chosen)
             elif ref.cidrs:
-                made = self._define(vpc, ref)
+                made = self._define(vpc, self._standing(ref, known[matching[0]] if matching else ()))
                 if made is not None:
                     defined.append(made[0])
                     chosen[f"~{ref.name}"] = made[1]
@@ -128,6 +130,26 @@ class _Resolver:
 
     def _is_ours(self, ports: tuple[VpcPort, ...], ref: SubnetRef) -> bool:
         return bool(ref.cidrs) and any(p.owned == f"{self._key(ref)}/gateway" for p in ports)
+
+    def _standing(self, ref: SubnetRef, ports: tuple[VpcPort, ...]) -> SubnetRef:
+        """The definition as it stands where the text renumbers it: machines keep their addresses. It may gain a family.
+
+        The record says more than the port, whose networks somebody may have changed.
+        """
+        assert ref.name is not None
+        ours = any(s.owned == self._key(ref) for s in self.facts.switches(ref.name))
+        stands = (self.recorded.subnets.get(ref.name) if ours else None) or [n for p in ports for n in p.networks]
+        if {n.network for n in stands} <= set(ref.cidrs):
+            return ref
+        has = ", ".join(str(n.network) for n in stands)
+        self._problem(
+            "CidrDiffers",
+            ref.field,
+            f"subnet {ref.name!r} was defined with {has}, not {', '.join(map(str, ref.cidrs))}",
+            f"write cidr {has} again; or take the subnet out, apply, and define it anew: it is removed when no machine "
+            "is in it",
+        )
+        return replace(ref, cidrs=tuple(n.network for n in stands), gateways=tuple(n.ip for n in stands))
 
     def _key(self, ref: SubnetRef) -> str:
         return f"{self.interconnect.name}/{self.attachment.name}/subnet/{ref.name}"
@@ -217,7 +239,7 @@ class _Resolver:
 
     # -- gateways -----------------------------------------------------------------------------------------
 
-    def _gateways(self, of_site: tuple[str, ...], recorded: tuple[str, ...]) -> tuple[str, ...]:
+    def _gateways(self, of_site: tuple[str, ...]) -> tuple[str, ...]:
         chassis = self.facts.chassis()
         own = self.attachment.gateways
         wanted = own if own is not None else of_site
@@ -226,14 +248,14 @@ class _Resolver:
                 "NoGateway", "gateways", f"site {self.attachment.site!r} has no gateway chassis",
                 "on one: ovs-vsctl set open . external_ids:ovn-is-interconn=true; and list it in the Site's gateways",
             )  # fmt: skip
-        found = [c for name in wanted if (c := self._one_chassis(name, chassis, recorded)) is not None]
+        found = [c for name in wanted if (c := self._one_chassis(name, chassis)) is not None]
         names = tuple(dict.fromkeys(c.name for c in found))
         return names if own is not None else rotate(names, self.interconnect.name)
 
-    def _one_chassis(self, name: str, chassis: Mapping[str, Chassis], recorded: tuple[str, ...]) -> Chassis | None:
+    def _one_chassis(self, name: str, chassis: Mapping[str, Chassis]) -> Chassis | None:
         found = [chassis[name]] if name in chassis else [c for c in chassis.values() if c.hostname == name]
         site = self.attachment.site
-        if not found and (away := self.recorded_hostnames.get(name, name)) in recorded:
+        if not found and (away := self.recorded.hostnames.get(name, name)) in self.recorded.gateways:
             found = [Chassis(away, name, interconnect=True)]
         if len(found) == 1 and found[0].interconnect:
             if found[0].name != name:

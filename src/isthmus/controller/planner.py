@@ -17,7 +17,7 @@ from isthmus.compile import names, overlap, transit
 from isthmus.compile.overlap import VpcKey
 from isthmus.compile.probes import SITE, trunk_rows
 from isthmus.compile.record import SideRecord
-from isthmus.compile.resolve import resolve
+from isthmus.compile.resolve import NOT_YET, resolve
 from isthmus.compile.rows import rows
 from isthmus.compile.view import Joined, Side
 from isthmus.controller import records
@@ -187,8 +187,8 @@ class Planner:
         sides: list[Side] = []
         problems = list(invalid)
         for attachment, site in zip(attachments, sites, strict=True):
-            old = recorded.get(attachment.name, SideRecord("", ""))
-            found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old.gateways, old.hostnames)
+            old = recorded.get(attachment.name, NOT_YET)
+            found = resolve(intent, attachment, self.owner_name, site, site.site.gateways, old)
             problems += [*found.problems, *self._site_problems(intent, attachment, site)]
             if found.side is not None:
                 sides.append(found.side)
