@@ -278,10 +278,15 @@ class Deployment:
 
     def run(self, *words: str) -> tuple[int, dict[str, Any]]:
         """`isthmus WORDS` in this process: exit code and the JSON object."""
+        code, out, _ = self.text(words[0], "--output", "json", *words[1:])
+        return code, json.loads(out)
+
+    def text(self, *words: str) -> tuple[int, str, str]:
+        """The same: exit code, standard output, standard error."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main([words[0], "-f", str(self.config), "--output", "json", *words[1:]])
-        return code, json.loads(out.getvalue())
+            code = main([words[0], "-f", str(self.config), *words[1:]])
+        return code, out.getvalue(), err.getvalue()
 
     def apply(self, *words: str) -> dict[str, Any]:
         """`apply` that must succeed; Programmed is what can be had here."""

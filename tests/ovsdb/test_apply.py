@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,30 @@ def test_a_second_apply_and_plan_find_nothing_to_do(pair: Deployment) -> None:
     assert pair.apply()["transactions"] == 0
     assert pair.run("plan", "--exit-code") == (0, {"databases": [], "notes": pair.run("plan")[1]["notes"]})
     assert {n: s.transactions() for n, s in pair.servers().items()} == counts
+
+
+def test_apply_says_programmed_first_where_nothing_can_probe(pair: Deployment) -> None:
+    connect(pair)
+    code, said, _ = pair.text("apply", "--timeout", "8")
+    line, count = said.splitlines()[-2:]
+    assert code == 0
+    assert line == "Interconnect tenant-a: Programmed; not probed: no agent runs on the gateways of east, west"
+    assert re.fullmatch(r"\d+ transactions", count)
+    pair.sites["east"].nbctl("lr-policy-del a")
+    assert pair.text("apply", "--timeout", "8")[1].splitlines()[-1] == "1 transaction"
+
+
+def test_objects_stand_beside_the_error_of_an_apply_that_is_not_ready_in_time(pair: Deployment) -> None:
+    connect(pair)
+    code, found = pair.run("apply", "--wait", "ready", "--timeout", "1.5")
+    assert (code, [e["code"] for e in found["errors"]]) == (4, ["NotReady"])
+    (entry,) = found["objects"]
+    assert [(c["type"], c["status"]) for c in entry["conditions"]][1:3] == [
+        ("Programmed", "True"),
+        ("Reachable", "Unknown"),
+    ]
+    assert found["transactions"] > 0
+    assert pair.run("disconnect", "tenant-a", "--site", "west", "--timeout", "8")[0] == 0
 
 
 def test_nothing_foreign_changes_while_tenants_come_and_go(pair: Deployment) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.common import configuration, seconds
 from isthmus.cli.output import Output
-from isthmus.errors import EXIT_OK, EXIT_WORLD, Problem
+from isthmus.errors import EXIT_NOT_READY, EXIT_OK, EXIT_WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,17 +63,26 @@ class Progress:
 
 
 def report(results: list[Result], out: Output) -> int:
-    """Print conditions; exit code 1 where a site was out of reach or a database refused."""
-    problems: list[Problem] = [p for r in results for p in r.problems]
+    """Print conditions; exit code 4 where one was awaited in vain, 1 where a site is out of reach or a database refused."""
+    late = [r.late for r in results if r.late]
+    problems = [*late, *(p for r in results for p in r.problems)]
+    transactions = sum(r.transactions for r in results)
     objects = [described(name, found) for r in results for name, found in sorted(r.conditions.items())]
-    out.result({"objects": objects, "transactions": sum(r.transactions for r in results)})
+    out.result({"objects": objects, "transactions": transactions})
     for result in results:
         for name, found in sorted(result.conditions.items()):
-            ready = found[-1]
-            out.line(f"Interconnect {name}: {'Ready' if ready.status == 'True' else ready.reason}: {ready.message}")
-    out.line(f"{sum(r.transactions for r in results)} transactions")
+            out.line(f"Interconnect {name}: {_verdict(found[-1])}")
+    out.line(f"{transactions} transaction{'' if transactions == 1 else 's'}")
     out.problems(problems)
+    if late:
+        return EXIT_NOT_READY
     return EXIT_WORLD if problems else EXIT_OK
+
+
+def _verdict(ready: Condition) -> str:
+    if ready.reason == "NoProbe":
+        return f"Programmed; not probed: {ready.message}"
+    return f"{'Ready' if ready.status == 'True' else ready.reason}: {ready.message}"
 
 
 def described(name: str, found: Iterable[Condition]) -> dict[str, Any]:

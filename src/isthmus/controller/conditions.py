@@ -140,7 +140,8 @@ def _reachable(entry: Entry, world: World) -> Verdict:
     """Every side whose router has somebody to reach is probed from at least one live chassis, and hears answers."""
     joined = entry.joined
     assert joined is not None
-    unprobed: list[str] = []
+    bare: list[str] = []
+    silent: list[str] = []
     for side in joined.sides:
         if not any(other.addresses for other in joined.others(side)):
             continue
@@ -148,12 +149,17 @@ def _reachable(entry: Entry, world: World) -> Verdict:
         if any(a["state"] == "up" for a in heard):
             continue
         if not heard:
-            unprobed.append(side.name)
+            (silent if side.probes else bare).append(side.name)
             continue
         lost = ", ".join(heard[0].get("lost", ())) or "all"
         return "False", "ProbeLost", f"no answer to {side.name!r} from {lost} since {heard[0].get('since', '?')}"
-    if unprobed:
-        return "Unknown", "NoProbe", f"no agent probes from {', '.join(unprobed)}"
+    words = [
+        f"no agent {verb} on the gateways of {', '.join(of)}"
+        for verb, of in (("runs", bare), ("answers", silent))
+        if of
+    ]
+    if words:
+        return "Unknown", "NoProbe", "; ".join(words)
     return "True", "Answered", "a packet crossed to every listed subnet's router and its answer came back"
 
 

@@ -12,7 +12,7 @@ from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
-from isthmus.errors import IntentError, LockHeld, NotReady, Problem, WorldError
+from isthmus.errors import IntentError, LockHeld, Problem, WorldError
 from isthmus.model.intent import Attachment, Configuration, Fabric, Interconnect
 
 Wait = Literal["auto", "ready", "programmed", "none"]
@@ -45,11 +45,15 @@ class Scope:
 
 @dataclass
 class Result:
-    """conditions by Interconnect; problems that did not stop the rest (a site out of reach)."""
+    """conditions by Interconnect; problems that did not stop the rest (a site out of reach).
+
+    late  what was still awaited at the deadline
+    """
 
     conditions: dict[str, list[Condition]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     transactions: int = 0
+    late: Problem | None = None
 
 
 def scope(configuration: Configuration, fabric: Fabric, *, prune: bool, only: Iterable[str] | None = None) -> Scope:
@@ -126,11 +130,12 @@ class Once:
             raise IntentError.of(problems)
 
     async def apply(self, what: Scope, wait: Wait, said: Callable[[str], None]) -> Result:
-        """Write until everything stands and the awaited condition holds. Raises NotReady, IntentError, LockHeld."""
+        """Write until everything stands and the awaited condition holds. Raises WorldError, IntentError, LockHeld."""
         await self.lock()
         self.plan(what)
         self._interrupted()
-        while True:
+        late: Problem | None = None
+        while late is None:
             self.world.woken.clear()
             wrote = await self.writer.run()
             if wrote:
@@ -142,11 +147,11 @@ class Once:
                     break
                 said(missing)
                 if not await wait_for(self.world.woken, min(self.left, CLOCK)) and self.left <= 0:
-                    raise NotReady(
-                        Problem("NotReady", f"after {self._timeout:g} s: {missing}", remedy="see `isthmus status`")
-                    )
+                    late = Problem("NotReady", f"after {self._timeout:g} s: {missing}", remedy="see `isthmus status`")
                 self.planner.run(what.wanted, what.only)
-        return self.result()
+        found = self.result()
+        found.late = late
+        return found
 
     def knows(self, interconnect: str) -> bool:
         """Any database in reach holds rows of it."""
