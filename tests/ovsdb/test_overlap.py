@@ -64,6 +64,16 @@ def test_a_foreign_static_route_counts(pair: Deployment, prefix: str) -> None:
     assert "10.1.2.9" in only(pair.refused(), "RouteOverlap")["message"]
 
 
+def test_a_route_of_another_owner_is_said_to_be_that_owner_s(pair: Deployment) -> None:
+    pair.join("t", EAST, WEST)
+    pair.apply()
+    pair.fabric["owner"] = "second"
+    pair.write()
+    error = only(pair.refused(), "RouteOverlap")
+    assert "owner 'default' keeps" in error["message"]
+    assert error["remedy"] == "renumber, or have owner 'default' disconnect what it leads to"
+
+
 @pytest.mark.parametrize("prefix, hop", [("0.0.0.0/0", "10.1.2.9"), ("::/0", "fd00:1:1::9")])
 def test_a_default_route_may_contain_it(pair: Deployment, prefix: str, hop: str) -> None:
     pair.sites["east"].nbctl(f"lr-route-add a {prefix} {hop}")

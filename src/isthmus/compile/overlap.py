@@ -108,7 +108,11 @@ def _foreign(interconnect: Interconnect, here: Side, there: Side, subnet: Subnet
         for route in here.vpc.foreign_routes:
             if route.prefix.prefixlen and overlaps(route.prefix, prefix):
                 text = f"{prefix} overlaps the static route {route.prefix} via {route.nexthop} {where}"
-                yield _collision(interconnect, "RouteOverlap", there, subnet, text, "remove that route, or renumber")
+                remedy = "remove that route, or renumber"
+                if route.owner:
+                    text += f", which the Isthmus of owner {route.owner!r} keeps"
+                    remedy = f"renumber, or have owner {route.owner!r} disconnect what it leads to"
+                yield _collision(interconnect, "RouteOverlap", there, subnet, text, remedy)
 
 
 def _ours(

@@ -46,11 +46,12 @@ class VpcPort:
 
 @dataclass(frozen=True, slots=True)
 class ForeignRoute:
-    """A static route on a VPC router that is not ours."""
+    """A static route on a VPC router that is not ours. `owner`: of another Isthmus, or ""."""
 
     uuid: str
     prefix: Prefix
     nexthop: str
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

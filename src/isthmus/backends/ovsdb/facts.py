@@ -102,7 +102,7 @@ class NorthboundFacts:
             except ValueError:
                 continue
             if row["policy"] != "src-ip":
-                yield ForeignRoute(uuid, prefix, row["nexthop"])
+                yield ForeignRoute(uuid, prefix, row["nexthop"], row["external_ids"].get(OWNER, ""))
 
     def switches(self, name: str) -> tuple[Switch, ...]:
         """Every Logical_Switch of this name, with the routers that it is on."""
