@@ -95,8 +95,10 @@ def compiled(case: Path) -> list[Row]:
     probing: dict[str, set[str]] = {}
     for place, wanted in enumerate(configuration.interconnects):
         each = joined(wanted, configuration, facts, place * 10)
-        members = {s.site: s.gateways for s in each.sides if each.is_first(s)}
-        found += [transit.row(each.owner, each.name, members), *rows(each)]
+        firsts = [s for s in each.sides if each.is_first(s)]
+        members = {s.site: s.gateways for s in firsts}
+        numbers = {s.site: each.numbers[s.name].transit for s in firsts}
+        found += [transit.row(each.owner, each.name, members, numbers), *rows(each)]
         for side in each.sides:
             probing.setdefault(side.site, set()).update(side.probes)
     for site, chassis in sorted(probing.items()):

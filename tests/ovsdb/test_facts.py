@@ -11,6 +11,8 @@ import pytest
 from deployment import SCHEMAS, Deployment, Server, attach
 from snapshots import foreign, owned
 
+from .conftest import Deploy
+
 WEST = attach("west", "a", "pods")
 
 
@@ -265,6 +267,30 @@ def test_a_gateway_that_is_away_may_be_named_by_its_host(pair: Deployment) -> No
     pair.sites["east"].sbctl("chassis-del east-gw1")
     assert pair.apply()["transactions"] == 0
     assert owned(pair.snapshot()) == before
+
+
+def test_the_address_of_a_site_that_was_taken_out_unreached_is_nobody_else_s(deploy: Deploy) -> None:
+    """It may stand there for as long as nobody reaches the site, however often the rest is applied."""
+    world = deploy("east", "mid", "west", "zulu")
+    for place, (name, site) in enumerate(world.sites.items()):
+        site.router("a", **{name: f"10.{place}.0.1/24"})
+    sides = {name: attach(name, "a", name) for name in world.sites}
+    world.join("t", sides["mid"], sides["west"], sides["zulu"])
+    world.apply()
+    world.sites["west"].nb.stop()
+    for rest in (("mid", "zulu"), ("mid", "zulu"), ("mid", "zulu", "east")):
+        world.join("t", *(sides[name] for name in rest))
+        code, _ = world.run("apply", "--timeout", "3", "--wait", "none")
+        assert code == 1
+    world.sites["west"].nb.start()
+    ports = [
+        r
+        for d, tables in world.snapshot().items()
+        if d.startswith("nb/")
+        for r in tables["Logical_Router_Port"].values()
+    ]
+    networks = {r["name"]: min(r["networks"]) for r in ports if r["name"].endswith(".transit")}
+    assert len(networks) == 4 == len(set(networks.values())), networks
 
 
 def test_a_site_may_get_another_name(pair: Deployment) -> None:

@@ -72,12 +72,17 @@ class Ledger:
 
     # -- giving ---------------------------------------------------------------------------------------------
 
-    def give(self, joined: Joined, sites: Mapping[str, OvnSite]) -> dict[str, Numbers]:
-        """Numbers for every side: those it has, or new ones, remembered from now on."""
+    def give(self, joined: Joined, sites: Mapping[str, OvnSite], held: Mapping[str, int]) -> dict[str, Numbers]:
+        """Numbers for every side: those it has, or new ones, remembered from now on.
+
+        held  site -> transit address, by the transit switch's own record: it tells also of sites that were taken out
+              while nobody could reach them
+        """
         known = {a: e.numbers for a, e in self.edges(joined.name).items() if e.numbers}
         pool = next(p for p in joined.pools.transit if p.version == 4)
         transits = allocate.keep(
-            {a: n["transit"] for a, n in known.items() if "transit" in n},
+            {f"/{site}": n for site, n in held.items() if site not in {s.site for s in joined.sides}}
+            | {a: n["transit"] for a, n in known.items() if "transit" in n},
             [s.name for s in joined.sides],
             1,
             pool.num_addresses - 2,

@@ -331,7 +331,7 @@ class Planner:
         pools = self.world.fabric.fabric.pools
         mtu = min(self.world.sites[s.site].site.mtu for s in sides if s.site in self.world.sites)
         joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
-        return replace(joined, numbers=self.ledger.give(joined, self._readable))
+        return replace(joined, numbers=self.ledger.give(joined, self._readable, self._held(entry.name)))
 
     # -- the transit switch, and what Interconnects share -----------------------------------------------------------
 
@@ -353,10 +353,22 @@ class Planner:
             if name not in members and name not in lingering and _reaches(site, entry.name) and recorded
         ]
         entry.lingering = tuple(sorted(set(lingering)))
+        held, numbers = self._held(entry.name), {}
         for site in entry.lingering:
             members[site] = recorded.get(site, [])
-        desired = [transit.row(self.owner_name, entry.name, members)] if members else []
+            if site in held:
+                numbers[site] = held[site]
+        if entry.joined is not None:
+            firsts = [s for s in entry.joined.sides if entry.joined.is_first(s)]
+            numbers |= {s.site: entry.joined.numbers[s.name].transit for s in firsts}
+        desired = [transit.row(self.owner_name, entry.name, members, numbers)] if members else []
         return self.world.fabric.diff(entry.name, desired, self.owner)
+
+    def _held(self, interconnect: str) -> dict[str, int]:
+        """Site, as it is called now -> transit address, by the switch's record."""
+        members = records.members(interconnect, self.world.fabric)
+        numbers = records.numbers(interconnect, self.world.fabric)
+        return {self._called_now(site, members.get(site, ())): number for site, number in numbers.items()}
 
     def _called_now(self, site: str, chassis: Iterable[str]) -> str:
         """The name of a recorded site in today's documents: the site whose own chassis it had."""

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.backends.ovsdb.store import Store
 from isthmus.compile.record import SIDES, SideRecord, parse
+from isthmus.compile.transit import MEMBERS, NUMBERS
 from isthmus.model.rows import Record
-
-MEMBERS = "isthmus:members"
 
 
 def edges(interconnect: str, sites: Mapping[str, OvnSite]) -> dict[str, SideRecord]:
@@ -52,6 +51,16 @@ def members(interconnect: str, fabric: Store) -> dict[str, list[str]]:
     for _, row in fabric.owned_rows(interconnect, "Transit_Switch"):
         try:
             return {str(site): list(map(str, chassis)) for site, chassis in json.loads(_ids(row)[MEMBERS]).items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
+            break
+    return {}
+
+
+def numbers(interconnect: str, fabric: Store) -> dict[str, int]:
+    """Site -> the address that its port on the transit switch has, or may still have."""
+    for _, row in fabric.owned_rows(interconnect, "Transit_Switch"):
+        try:
+            return {str(site): int(number) for site, number in json.loads(_ids(row)[NUMBERS]).items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             break
     return {}
