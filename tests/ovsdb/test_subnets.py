@@ -64,9 +64,11 @@ def test_serve_follows_subnets_that_come_and_go(pair: Deployment) -> None:
         pair.sites["east"].subnet("a", "secret", "10.1.8.1/24")
         serving.until(lambda: connected(pair, "east") == {"web", "db", "late"})
         serving.until(lambda: "10.1.9.0/24" in routed(pair, "west"))
+    pair.sites["east"].subnet("a", "secret", "10.1.8.1/24")
         assert "10.1.8.0/24" not in routed(pair, "west")
         for name in ("late", "secret"):
             pair.sites["east"].nbctl(f"lrp-del a-{name} -- ls-del {name}")
+        pair.sites["east"].nbctl("lrp-del a-secret -- ls-del secret")
         serving.until(lambda: connected(pair, "east") == {"web", "db"})
         serving.until_condition("t", "Programmed", "True")
         assert routed(pair, "west") == {"10.1.1.0/24", "10.1.2.0/24", "fd00:1:1::/64"}
@@ -98,6 +100,40 @@ def test_a_router_without_a_subnet_yet_is_ready_for_its_first(pair: Deployment) 
     [
         ({"cidr": "10.5.0.0/24"}, {"10.5.0.1/24"}),
         ({"cidr": "fd05::/64"}, {"fd05::1/64"}),
+def test_an_exception_that_names_no_subnet_connects_nothing(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "*", **{"except": ["web", "ddb"]}), WEST)
+    (error,) = pair.refused()
+    assert (error["code"], error["field"]) == ("UnknownSubnet", "spec.attachments[0].except[1]")
+    assert "did you mean 'db'?" in error["remedy"]
+
+
+def test_an_exception_that_is_mistyped_later_gains_nothing(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "*", **{"except": ["db"]}), WEST)
+    with pair.serving() as serving:
+        serving.until_condition("t", "Programmed", "True")
+        pair.join("t", attach("east", "a", "*", **{"except": ["bd"]}), WEST)
+        serving.until_condition("t", "Accepted", "False", "UnknownSubnet")
+        pair.sites["east"].subnet("a", "late", "10.1.9.1/24")
+        serving.settled()
+        assert connected(pair, "east") == {"web"}, "what stands stays, and nothing is added"
+        serving.until_condition("t", "Accepted", "False", "UnknownSubnet")
+        pair.join("t", attach("east", "a", "*", **{"except": ["db"]}), WEST)
+        serving.until(lambda: connected(pair, "east") == {"web", "late"})
+
+
+def test_an_exception_outlives_its_subnet(pair: Deployment) -> None:
+    """Disconnect it, then remove it: the usual order may not stop anybody's next apply."""
+    pair.join("t", attach("east", "a", "*"), WEST)
+    pair.apply()
+    assert pair.run("disconnect", "t", "--site", "east", "--subnet", "db", "--timeout", "8")[0] == 0
+    pair.sites["east"].nbctl("lrp-del a-db -- ls-del db")
+    assert pair.apply()["transactions"] == 0
+    assert [n for n in pair.run("plan")[1]["notes"] if "no subnet 'db' any more" in n]
+    pair.sites["east"].subnet("a", "db", "10.1.2.1/24")
+    pair.apply()
+    assert connected(pair, "east") == {"web"}
+
+
         ({"cidr": ["10.5.0.0/24", "fd05::/64"]}, {"10.5.0.1/24", "fd05::1/64"}),
         ({"cidr": "10.5.0.0/24", "gateway": "10.5.0.254"}, {"10.5.0.254/24"}),
     ],

@@ -49,6 +49,13 @@ def foreign(text: str) -> Refusal | None:
     return None
 
 
+def excepted(text: str) -> Refusal | None:
+    """The name of a subnet that `"*"` leaves out."""
+    if text == "*":
+        return Refusal("InvalidExcept", "leaves nothing", "name the subnets, or remove the attachment")
+    return foreign(text)
+
+
 def path(text: str) -> Refusal | None:
     """A file name; whether it can be read is checked by whoever reads the document."""
     if not 0 < len(text) <= PATH_LENGTH or not text.isprintable():
@@ -128,6 +135,7 @@ def ports(text: str) -> Refusal | None:
 FORMATS: dict[str, Callable[[str], Refusal | None]] = {
     "isthmus-label": label,
     "isthmus-foreign": foreign,
+    "isthmus-excepted": excepted,
     "isthmus-path": path,
     "isthmus-cidr": cidr,
     "isthmus-address": address,

@@ -41,6 +41,16 @@ Foreign = Annotated[
         "a name that another system gave: printable Unicode, at most 255 characters",
     ),
 ]
+Excepted = Annotated[
+    str,
+    _text(
+        "isthmus-excepted",
+        "^([^*\\x00-\\x1f\\x7f]|[^\\x00-\\x1f\\x7f]{2,})$",
+        1,
+        255,
+        'the name of a subnet that "*" leaves out, not "*" itself',
+    ),
+]
 Path = Annotated[
     str,
     _text("isthmus-path", "^[^\\x00-\\x1f\\x7f]+$", 1, 4096, "a file name, relative to the document or absolute"),
@@ -170,7 +180,9 @@ class Attachment(Strict):
     subnets: list[Foreign | Subnet] = Field(
         min_length=1, description='names, {name}, {id}, {name, cidr}; or "*": all subnets of the VPC, kept current'
     )
-    except_: list[Foreign] | None = Field(None, alias="except", description='subnets that "*" leaves out')
+    except_: list[Excepted] | None = Field(
+        None, alias="except", description='subnets that "*" leaves out; each must exist when it is first written'
+    )
     gateways: Gateways | None = None
     security_groups: list[Foreign] | None = Field(None, description="Neutron security groups (not yet)")
 

@@ -27,6 +27,7 @@ class SideRecord:
     subnets    name -> the router's addresses, of all switches that have the name
     ids        UUID -> name, of subnets that the text lists by `id`
     hostnames  hostname -> chassis, of gateways that the text names so
+    exclude    what `except` named, each a subnet of the VPC when it was new
     """
 
     site: str
@@ -37,6 +38,7 @@ class SideRecord:
     probes: tuple[str, ...] = ()
     ids: Mapping[str, str] = field(default_factory=dict)
     hostnames: Mapping[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
 
     @property
     def prefixes(self) -> frozenset[Prefix]:
@@ -52,7 +54,8 @@ class SideRecord:
             if name in listed or (attachment.every and name not in attachment.exclude)
         )
         vpc = Vpc(self.site, self.vpc, str(attachment.vpc), ())
-        return Side(attachment, vpc, subnets, (), self.gateways, self.probes, self.hostnames)
+        exclude = tuple(name for name in self.exclude if name in attachment.exclude)
+        return Side(attachment, vpc, subnets, (), self.gateways, self.probes, self.hostnames, exclude)
 
 
 def of(joined: Joined) -> dict[str, SideRecord]:
@@ -70,7 +73,7 @@ def of(joined: Joined) -> dict[str, SideRecord]:
         listed = {s.id for s in side.attachment.subnets}
         ids = {s.id: s.name for s in side.subnets if s.id in listed}
         found[side.name] = SideRecord(
-            side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes, ids, side.hostnames
+            side.site, side.vpc.uuid, numbers, subnets, side.gateways, side.probes, ids, side.hostnames, side.exclude
         )
     return found
 
@@ -87,6 +90,7 @@ def dump(records: Mapping[str, SideRecord]) -> str:
         }
         | ({"ids": dict(r.ids)} if r.ids else {})
         | ({"hostnames": dict(r.hostnames)} if r.hostnames else {})
+        | ({"except": list(r.exclude)} if r.exclude else {})
         for name, r in records.items()
     }
     return json.dumps(body, sort_keys=True, separators=(",", ":"))
@@ -114,4 +118,5 @@ def _one(body: Mapping[str, Any]) -> SideRecord:
         probes=tuple(map(str, body["probes"])),
         ids={str(k): str(v) for k, v in body.get("ids", {}).items()},
         hostnames={str(k): str(v) for k, v in body.get("hostnames", {}).items()},
+        exclude=tuple(map(str, body.get("except", ()))),
     )

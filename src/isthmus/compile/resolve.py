@@ -64,9 +64,10 @@ class _Resolver:
         if vpc is None:
             return Resolved(None, tuple(self.problems))
         subnets, defined = self._subnets(vpc)
+        exclude = self._exclude(vpc)
         chassis = self.facts.chassis()
         probes = tuple(c for c in gateways if c in chassis and chassis[c].agent)[:MAX_PROBES]
-        side = Side(self.attachment, vpc, subnets, defined, gateways, probes, self.hostnames)
+        side = Side(self.attachment, vpc, subnets, defined, gateways, probes, self.hostnames, exclude)
         return Resolved(side, tuple(self.problems))
 
     def _problem(self, code: str, field: str, message: str, remedy: str) -> None:
@@ -125,7 +126,7 @@ class _Resolver:
                     defined.append(made[0])
                     chosen[f"~{ref.name}"] = made[1]
             else:
-                self._unknown_subnet(vpc, ref, known)
+                self._unknown_subnet(vpc, ref)
         return tuple(sorted(chosen.values(), key=lambda s: (s.name, s.id))), tuple(defined)
 
     def _is_ours(self, ports: tuple[VpcPort, ...], ref: SubnetRef) -> bool:
@@ -216,12 +217,26 @@ class _Resolver:
         subnet = Subnet(ref.name, tuple(n.network for n in networks), networks, (port,))
         return Defined(ref.name, networks, ref.field), subnet
 
-    def _unknown_subnet(self, vpc: Vpc, ref: SubnetRef, known: Mapping[str, tuple[VpcPort, ...]]) -> None:
-        names = [ports[0].switch_name for ports in known.values() if ports[0].role is Role.SUBNET]
-        from difflib import get_close_matches  # noqa: PLC0415  # seldom needed, and slow to import
+    def _exclude(self, vpc: Vpc) -> tuple[str, ...]:
+        """Refuses a name that never was a subnet here: it is mistyped, and `"*"` would connect what was meant.
 
-        close = get_close_matches(str(ref), names, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(sorted(names)) or 'none'}"
+        What was left out before may be gone since.
+        """
+        known = {p.switch_name for p in vpc.ports if p.switch is not None}
+        if self.recorded.vpc == vpc.uuid:
+            known |= {*self.recorded.exclude, *self.recorded.subnets}
+        for index, name in enumerate(self.attachment.exclude):
+            if name not in known:
+                self._problem(
+                    "UnknownSubnet",
+                    f"except[{index}]",
+                    f"router {vpc.name!r} of site {self.attachment.site!r} has no subnet {name!r} to leave out",
+                    f"check the name, or write it when the subnet is there; {meant(name, vpc)}",
+                )
+        return tuple(sorted(known.intersection(self.attachment.exclude)))
+
+    def _unknown_subnet(self, vpc: Vpc, ref: SubnetRef) -> None:
+        hint = meant(str(ref), vpc)
         if ref.name is not None and self.facts.switches(ref.name):
             self._problem(
                 "SubnetOfAnotherVpc",
@@ -283,6 +298,15 @@ class _Resolver:
                 "on that host: ovs-vsctl set open . external_ids:ovn-is-interconn=true",
             )
         return None
+
+
+def meant(word: str, vpc: Vpc) -> str:
+    """For whoever wrote a name that is no subnet of the VPC router."""
+    from difflib import get_close_matches  # noqa: PLC0415  # seldom needed, and slow to import
+
+    names = sorted({p.switch_name for p in vpc.ports if p.role is Role.SUBNET})
+    close = get_close_matches(word, names, 1)
+    return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(names) or 'none'}"
 
 
 def rotate(names: tuple[str, ...], interconnect: str) -> tuple[str, ...]:

@@ -56,6 +56,8 @@ class Side:
     """Of these, the ones where an agent runs."""
     hostnames: Mapping[str, str] = field(default_factory=dict)
     """Hostname, where the documents name a gateway by it -> chassis."""
+    exclude: tuple[str, ...] = ()
+    """What `except` names, sorted; without names that never were a subnet of the VPC."""
 
     @property
     def name(self) -> str:

@@ -40,6 +40,12 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
             f"router {side.vpc.name!r} of site {side.site!r} has an external network: a neighbour there could forge a "
             "listed source; a policy of ours drops what did not enter by a listed subnet"
         )
+    there = {p.switch_name for p in side.vpc.ports}
+    for name in (n for n in side.exclude if n not in there):
+        yield (
+            f"site {side.site!r}: router {side.vpc.name!r} has no subnet {name!r} any more, which except leaves out; "
+            "one that comes by that name will not be connected"
+        )
     for option in ("ic-route-adv", "ic-route-learn"):
         if site.nb_global["options"].get(option) == "true":
             yield (

@@ -127,6 +127,7 @@ SPOILT_ATTACHMENTS = [
     ("{site: east, vpc: r, subnets: ['*', a]}", "Duplicate", f"{A}[0].subnets"),
     ("{site: east, vpc: r, subnets: [a], except: [b]}", "InvalidExcept", f"{A}[0].except"),
     ("{site: east, vpc: r, subnets: ['*'], except: [b, b]}", "Duplicate", f"{A}[0].except"),
+    ("{site: east, vpc: r, subnets: ['*'], except: ['*']}", "InvalidExcept", f"{A}[0].except[0]"),
     ("{site: east, name: Oh, vpc: r, subnets: [a]}", "InvalidName", f"{A}[0].name"),
     ("{site: east, name: west, vpc: r, subnets: [a]}", "Duplicate", f"{A}[1].name"),
     ("{site: west, vpc: q, subnets: [a]}", "Duplicate", f"{A}[1].name"),
