@@ -49,7 +49,10 @@ def test_a_second_apply_and_plan_find_nothing_to_do(pair: Deployment) -> None:
     assert first["transactions"] > 0
     counts = {n: s.transactions() for n, s in pair.servers().items()}
     assert pair.apply()["transactions"] == 0
-    assert pair.run("plan", "--exit-code") == (0, {"databases": [], "notes": pair.run("plan")[1]["notes"]})
+    assert pair.run("plan", "--exit-code") == (
+        0,
+        {"databases": [], "notes": pair.run("plan")[1]["notes"], "notPlanned": []},
+    )
     assert {n: s.transactions() for n, s in pair.servers().items()} == counts
 
 
@@ -177,6 +180,17 @@ def test_many_interconnects_over_the_same_sites_have_links_of_their_own(pair: De
     ports = [row for key, row in owned(pair.snapshot())["nb/east"].items() if key.endswith("/link-vpc")]
     networks = [n for row in ports for n in row["networks"]]
     assert len(networks) == len(set(networks)) == 8
+
+
+def test_plan_says_what_it_did_not_plan(pair: Deployment) -> None:
+    connect(pair)
+    assert pair.run("plan")[1]["notPlanned"] == []
+    pair.sites["west"].nb.stop()
+    code, found = pair.run("plan", "--timeout", "1")
+    assert (code, found["databases"]) == (1, [])
+    assert found["notPlanned"] == [{"kind": "Interconnect", "name": "tenant-a"}]
+    said = pair.text("plan", "--timeout", "1")[1]
+    assert said.startswith("nothing else to do\nInterconnect tenant-a was not planned: site 'west'")
 
 
 def test_a_site_out_of_reach_leaves_the_others_working(deploy: Any) -> None:

@@ -104,6 +104,9 @@ def test_an_empty_zone_name_is_set_and_nothing_else(pair: Deployment) -> None:
     pair.sites["east"].nb.transact({"op": "update", "table": "NB_Global", "where": [], "row": {"name": ""}})
     before = foreign(pair.snapshot())
     pair.join("t", attach("east", "a", "web"), WEST)
+    pair.ic_sb.transact({"op": "delete", "table": "Availability_Zone", "where": []})
+    notes = [n for n in pair.run("plan")[1]["notes"] if "ovn-ic" in n]
+    assert len(notes) == 2 and "apply writes 'east' there" in notes[0] and "start ovn-ic" in notes[1]
     pair.apply()
     after = foreign(pair.snapshot())
     (row,) = after["nb/east"]["NB_Global"].values()

@@ -31,6 +31,15 @@ def routed(world: Deployment, site: str) -> set[str]:
 # -- "*" --------------------------------------------------------------------------------------------------
 
 
+def test_before_the_first_apply_verify_names_the_subnet_that_is_to_be_defined(pair: Deployment) -> None:
+    pair.join("t", attach("east", "a", "web"), attach("west", "a", {"name": "fresh", "cidr": "10.5.0.0/24"}))
+    code, found = pair.run("verify")
+    assert (code, {(d["from"]["subnet"], d["to"]["subnet"]): d["reason"] for d in found["differences"]}) == (
+        1,
+        {("web", "fresh"): "a has no route to 10.5.0.1", ("fresh", "web"): "subnet west/fresh is not there"},
+    )
+
+
 def test_every_subnet_but_links_external_networks_and_exceptions(pair: Deployment) -> None:
     east = pair.sites["east"]
     east.subnet("a", "secret", "10.1.3.1/24")

@@ -63,7 +63,7 @@ class Progress:
 
 
 def report(results: list[Result], out: Output) -> int:
-    """Print conditions; exit code 4 where one is still awaited, 1 where a site is out of reach or a database refused."""
+    """Print conditions; exit code 4 where one is still awaited, 1 where a site is out of reach or a write refused."""
     late = [r.late for r in results if r.late]
     problems = [*late, *(p for r in results for p in r.problems)]
     transactions = sum(r.transactions for r in results)

@@ -32,14 +32,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
     databases = [
         {"database": name, "rows": [_row(c) for c in changes]} for name, changes in found.changes.items() if changes
     ]
-    out.result({"databases": databases, "notes": found.notes})
+    left = [{"kind": "Interconnect", "name": name} for name in found.left]
+    out.result({"databases": databases, "notes": found.notes, "notPlanned": left})
     for name, changes in found.changes.items():
         if changes:
             out.line(f"{name}:")
         for change in changes:
             _print(change, out)
     if not databases:
-        out.line("nothing to do")
+        out.line("nothing else to do" if left else "nothing to do")
+    for name, why in found.left.items():
+        out.line(f"Interconnect {name} was not planned: {why.message}")
     for note in found.notes:
         out.note(f"note: {note}")
     if found.problems:
@@ -49,12 +52,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
 
 class Planned:
-    """Changes by database, what a person should know, and sites out of reach."""
+    """Changes by database, what a person should know, sites out of reach, and the Interconnects that wait for them."""
 
     def __init__(self) -> None:
         self.changes: dict[str, list[Change]] = {}
         self.notes: list[str] = []
         self.problems: list[Problem] = []
+        self.left: dict[str, Problem] = {}
 
 
 async def plan(configuration: Configuration, *, prune: bool, adopt: bool, timeout: float) -> Planned:
@@ -69,6 +73,7 @@ async def plan(configuration: Configuration, *, prune: bool, adopt: bool, timeou
             result.changes.update(planned(once.planner))
             result.notes += notes(once.planner)
             result.problems += once.troubles_in_scope()
+            result.left |= {e.name: e.blocked for e in once.planner.entries.values() if e.blocked}
     return result
 
 

@@ -53,4 +53,10 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
                 "external networks; turn it off unless something else needs it (docs/route-learning.md)"
             )
     if planner.world.fabric.trouble is None and site.site.zone not in planner.world.fabric.zones:
-        yield f"zone {site.site.zone!r} has not registered in the interconnect database: start ovn-ic for it"
+        if site.nb_global["name"]:
+            yield f"zone {site.site.zone!r} has not registered in the interconnect database: start ovn-ic for it"
+        else:
+            yield (
+                f"site {side.site!r} has no name in NB_Global: apply writes {site.site.zone!r} there, under which its "
+                "ovn-ic registers the zone"
+            )

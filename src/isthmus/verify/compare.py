@@ -113,10 +113,12 @@ def _absent(world: World, pair: Pair) -> tuple[RowRef, str]:
     """No packet could be made: a switch is gone, or the two have no family in common."""
     for place in (pair.source, pair.target):
         zone = world.zones[place.site]
-        for door in place.doors:
-            if door in zone.router_ports:
-                return zone.router_ports[door].row, f"no switch of {place} to send from, or no family in common"
-    return RowRef(pair.source.site, "Logical_Switch", "", pair.source.name), "the subnet is not there"
+        doors = [d for d in place.doors if d in zone.router_ports]
+        if not doors:
+            return RowRef(place.site, "Logical_Switch", "", place.name), f"subnet {place} is not there"
+        if not any(d in zone.doors for d in doors):
+            return zone.router_ports[doors[0]].row, f"no switch of subnet {place} is on this port"
+    return RowRef(pair.source.site, "Logical_Switch", "", pair.source.name), "the two have no IP version in common"
 
 
 class _Lies:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.errors import WorldError
+from isthmus.errors import IntentError
 from isthmus.verify.compare import differences
 from isthmus.verify.expect import expect
 from isthmus.verify.explain import explain_object, explain_row
@@ -131,7 +131,7 @@ def test_a_trace_to_an_address_ends_in_a_drop_that_names_the_row() -> None:
     [("nowhere/x", "10.0.0.1"), ("cloud/x", "10.0.0.1"), ("cloud/a-web-vm", "x"), ("cloud/a-db-vm", "fd00:3::10")],
 )
 def test_what_cannot_be_traced_is_said(source: str, target: str) -> None:
-    with pytest.raises(WorldError):
+    with pytest.raises(IntentError):
         trace(World(MADE.sites), source, target)
 
 
