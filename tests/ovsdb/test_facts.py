@@ -317,6 +317,9 @@ def test_a_site_whose_document_is_gone_is_named_and_not_waited_for(pair: Deploym
     assert code == 1
     (error,) = found["errors"]
     assert error["code"] == "SiteNotInDocuments" and "'west'" in error["message"]
+    (entry,) = found["objects"]
+    said = entry["conditions"][-1]["message"]
+    assert said == "its transit switch waits for the gateway chassis of west, which no document names"
     assert pair.ic_nb.snapshot("Transit_Switch")["Transit_Switch"], "its key would be given to the next tenant"
 
 

@@ -106,9 +106,8 @@ def _alone(written: Written, at: str) -> Iterator[Problem]:
         )
     if "except" in written:
         yield from _except(written["except"], EVERY in listed, f"{at}.except")
-    gateways = written.get("gateways", ())
-    if len(set(gateways)) < len(gateways):
-        yield Problem("Duplicate", "a gateway is listed twice", field=f"{at}.gateways", remedy="remove one")
+    for twice in doubled(written.get("gateways", ())):
+        yield Problem("Duplicate", f"gateway {twice!r} is listed twice", field=f"{at}.gateways", remedy="remove one")
     for index, subnet in enumerate(listed):
         if isinstance(subnet, dict):
             yield from _described(subnet, f"{at}.subnets[{index}]")
@@ -124,10 +123,15 @@ def _reference(written: Written, at: str) -> Iterator[Problem]:
 _UUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
+def doubled(words: Sequence[str]) -> list[str]:
+    """Words that are there more than once, in order."""
+    return sorted(word for word, count in Counter(words).items() if count > 1)
+
+
 def _except(names: Sequence[str], every: bool, at: str) -> Iterator[Problem]:
     if not every:
         yield Problem("InvalidExcept", 'except goes with subnets: ["*"] only', field=at, remedy="remove it")
-    for name in sorted(name for name, count in Counter(names).items() if count > 1):
+    for name in doubled(names):
         yield Problem("Duplicate", f"{name!r} is listed twice", field=at, remedy="remove one")
 
 

@@ -190,8 +190,8 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         draft.refuse("FieldNotForType", "Neutron owns the BFD timers of an openstack site", "spec.bfd", "remove it")
     tls = _tls(draft, spec)
     gateways = tuple(spec.get("gateways", ()))
-    if len(set(gateways)) < len(gateways):
-        draft.refuse("Duplicate", "a gateway is listed twice", "spec.gateways", "remove one")
+    for twice in attachments.doubled(gateways):
+        draft.refuse("Duplicate", f"gateway {twice!r} is listed twice", "spec.gateways", "remove one")
     bfd = spec.get("bfd")
     draft.result = Site(
         name=name,

@@ -64,11 +64,13 @@ def _name(args: argparse.Namespace) -> str:
 
 
 def _up(args: argparse.Namespace, out: Output) -> int:
-    from isthmus.lab import doctor, spec  # noqa: PLC0415
+    from isthmus.lab import doctor, spec, state  # noqa: PLC0415
     from isthmus.lab.interrupts import noted  # noqa: PLC0415
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
     begin = time.monotonic()
+    if args.name is not None:
+        state.checked(args.name)
     file = spec.load(args.file, name=args.name, tenants=args.tenants, agents=args.agents)
     doctor.require()
 

@@ -48,7 +48,7 @@ def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int
     written  (site, Interconnect) -> `nb_cfg` of our last write; without it the database's present one counts
     """
     if entry.intent is None:
-        return [Condition("Ready", *_unwanted(entry), 0)]
+        return [Condition("Ready", *_unwanted(entry, world), 0)]
     generation = crc32(repr(entry.intent).encode()) & 0x7FFFFFFF
     accepted = _accepted(entry)
     programmed = _programmed(entry, world, written)
@@ -60,10 +60,11 @@ def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int
     return [Condition(kind, *verdict, generation) for kind, verdict in verdicts.items()]
 
 
-def _unwanted(entry: Entry) -> Verdict:
+def _unwanted(entry: Entry, world: World) -> Verdict:
     """Of rows that no document asks for."""
     if entry.lingering and not any(entry.changes.values()):
-        return "False", "Removing", f"its transit switch waits for the gateway chassis of {', '.join(entry.lingering)}"
+        waits = (s if s in world.sites else f"{s}, which no document names" for s in entry.lingering)
+        return "False", "Removing", f"its transit switch waits for the gateway chassis of {'; '.join(waits)}"
     return "False", "NotInDocuments", "rows of it stand, but no document names it; apply --prune removes them"
 
 

@@ -166,8 +166,9 @@ def started(pid: int) -> int:
 
 def checked(name: str) -> str:
     """The name, where it can be a lab's: it becomes part of a path. Raises IntentError."""
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
-        raise IntentError(Problem("BadName", f"no lab is called {name!r}", remedy="use a-z, 0-9 and -"))
+    if len(name) > 63 or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        remedy = "use a-z, 0-9 and - inside, 63 of them at most"
+        raise IntentError(Problem("BadName", f"{name!r} can be no lab's name", remedy=remedy))
     return name
 
 

@@ -288,6 +288,13 @@ def test_two_sites_of_one_database_are_refused(tmp_path: Path) -> None:
     assert {p.code for p in problems} == {"DuplicateDatabase"}
 
 
+def test_a_gateway_that_is_listed_twice_is_named(tmp_path: Path) -> None:
+    own = "{site: east, vpc: r, subnets: [a], gateways: [g, h, h]}"
+    documents = (FABRIC, site("east", gateways="[a, b, a]"), site("west"), interconnect("t", own, WEST))
+    said = {p.message for p in refused(written(tmp_path, stream(*documents))) if p.code == "Duplicate"}
+    assert said == {"gateway 'a' is listed twice", "gateway 'h' is listed twice"}
+
+
 def test_a_site_without_gateways_is_refused_where_an_attachment_has_none(tmp_path: Path) -> None:
     bare = site("east").replace("  gateways: [gw-1]\n", "")
     path = written(tmp_path, stream(FABRIC, bare, *GOOD[2:]))

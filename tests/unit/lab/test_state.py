@@ -32,6 +32,13 @@ def test_a_name_that_is_no_name_is_not_removed(name: str, base: Path) -> None:
     assert (base / "kept").exists()
 
 
+@pytest.mark.parametrize("name", ["", "BAD_NAME", "-a", "a" * 64])
+def test_a_new_lab_s_name_is_checked_before_its_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", "up", "two-sites", f"--name={name}"]) == 2
+    said = capsys.readouterr().err
+    assert said == f"isthmus: {name!r} can be no lab's name; use a-z, 0-9 and - inside, 63 of them at most\n"
+
+
 def test_a_record_is_read_as_it_was_written() -> None:
     written = State("x", keeper=1, daemons={"a/b": Daemon("a", ["b"], "/c", foreground=True)})
     written.create()
