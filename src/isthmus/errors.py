@@ -44,7 +44,7 @@ class Problem:
     def __str__(self) -> str:
         where = self.file
         if self.document is not None:
-            where += f" document {self.document}"
+            where += f" document {self.document + 1}"  # people count from 1
         if self.field:
             where += f" {self.field}"
         text = f"{where.strip()}: {self.message}" if where.strip() else self.message

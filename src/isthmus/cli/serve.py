@@ -33,16 +33,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(Serve(config_path(args)), args.listen))
+    path = config_path(args)
+
+    def started() -> None:
+        where = f"metrics at http://{args.listen}/metrics" if args.listen else "no metrics: --listen is not given"
+        out.note(f"isthmus serve: watches {path} and the databases that it names; {where}")
+
+    asyncio.run(_serve(Serve(path), args.listen, started))
     out.result({"stopped": True})
     return EXIT_OK
 
 
-async def _serve(serve: Serve, listen: str | None) -> None:
+async def _serve(serve: Serve, listen: str | None, started: Callable[[], None]) -> None:
     task = asyncio.create_task(serve.run())
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     server = await start_server(listen, None, _pages(serve)) if listen else None
+    started()
     try:
         await task
     except asyncio.CancelledError:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,10 @@ def test_errors_are_lines_on_standard_error_in_text(tmp_path: Path, capsys: pyte
     code, out, err = call(capsys, "check", "-f", str(tmp_path / "none"))
     assert (code, out) == (2, "")
     assert err.startswith("isthmus: ") and str(tmp_path / "none") in err
+    (tmp_path / "a.yaml").write_text(GOOD + "---\nkind: Sites\n")
+    assert (
+        f"{tmp_path / 'a.yaml'} document 2 kind: unknown kind 'Sites'" in call(capsys, "check", "-f", str(tmp_path))[2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,6 +228,19 @@ def test_interrupting_leaves_cleanly(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, b"")
     assert err.startswith(b"isthmus: interrupted")
+
+
+def test_serve_says_at_once_what_it_watches_and_where_its_metrics_are(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    process = start("serve", "-f", str(tmp_path), "--listen", f"127.0.0.1:{port}")
+    assert process.stderr is not None
+    line = process.stderr.readline().decode()
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert f"watches {tmp_path} " in line and line.endswith(f"metrics at http://127.0.0.1:{port}/metrics\n")
 
 
 def test_the_version_needs_no_heavy_import() -> None:
