@@ -60,7 +60,7 @@ def test_a_refused_interconnect_is_its_own_fabric_s_affair(deploy: Deploy) -> No
         stood = owned(first.snapshot(), "one")
         east = {**EAST_WEST[1][0], "securityGroups": ["default"]}
         write(first, second, {"t": (EAST_WEST[0], [east, EAST_WEST[1][1]]), "u": NORTH_SOUTH})
-        serving.until_condition("t", "Accepted", "False", "NotYetHonoured")
+        serving.until_condition("t", "Accepted", "False", "FieldNotForType")
         serving.settled()
         assert serving.condition("t", "Programmed")[0] == "True"
         assert owned(first.snapshot(), "one") == stood

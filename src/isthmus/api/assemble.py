@@ -154,9 +154,22 @@ def _join(draft: Draft, fabrics: Sequence[Draft], sites: Sequence[Draft]) -> Non
             draft.refuse(
                 "NoGateway", said, f"{attachment.field}.gateways", "name chassis here or in the site's spec.gateways"
             )
+        if site is not None and isinstance(site.result, Site) and site.result.type != "openstack":
+            _openstack_only(draft, attachment, site.result)
     if fabric is not None and isinstance(draft.result, Interconnect):
         draft.result = replace(draft.result, fabric=fabric.name)
         _pools_free(draft, draft.result, (*fabric.pools.link, *fabric.pools.transit))
+
+
+def _openstack_only(draft: Draft, attachment: Attachment, site: Site) -> None:
+    vpc = attachment.vpc
+    for what, written, field in (
+        ("projects", vpc.project, "vpc.project"),
+        ("security groups", attachment.security_groups, "securityGroups"),
+    ):
+        if written:
+            said = f"site {site.name!r} is of type {site.type}, which has no {what}"
+            draft.refuse("FieldNotForType", said, f"{attachment.field}.{field}", "remove it")
 
 
 def _known(word: str, names: Iterable[str | None]) -> str:

@@ -97,6 +97,8 @@ def _alone(written: Written, at: str) -> Iterator[Problem]:
     vpc = written["vpc"]
     if isinstance(vpc, dict):
         yield from _reference(vpc, f"{at}.vpc")
+        if isinstance(vpc.get("project"), dict):
+            yield from _reference(vpc["project"], f"{at}.vpc.project")
         if "id" in vpc and not _UUID.fullmatch(vpc["id"]):
             yield Problem("InvalidId", f"{vpc['id']!r} is not a UUID", field=f"{at}.vpc.id", remedy="use name instead")
     listed = written["subnets"]

@@ -20,7 +20,6 @@ DEFAULT_LINK = ("169.254.128.0/18", "fd69:7374::/32")
 DEFAULT_TRANSIT = ("169.254.64.0/18", "fd69:7375::/32")
 NEUTRON_HA = ip_network("169.254.192.0/18")
 ULA = ip_network("fc00::/7")
-LATER = "remove it; this version honours sites of type ovn"
 
 
 def parse(value: object, origin: Origin, base: Path) -> Draft:
@@ -213,10 +212,6 @@ def _interconnect(draft: Draft, spec: Mapping[str, Any]) -> None:
     if "allow" in spec:
         remedy = "remove it: without it everything between the listed subnets passes"
         draft.refuse("NotYetHonoured", "spec.allow is not yet honoured", "spec.allow", remedy)
-    for index, written in enumerate(spec["attachments"]):
-        if "securityGroups" in written:
-            at = f"spec.attachments[{index}].securityGroups"
-            draft.refuse("NotYetHonoured", "securityGroups is not yet honoured", at, LATER)
     draft.add(attachments.problems(spec))
     if draft.attachments is None:
         return

@@ -46,6 +46,14 @@ def test_a_site_says_the_largest_packet_that_it_carries(tmp_path: Path) -> None:
     assert {s.name: s.mtu for s in found.sites} == {"east": 1442, "north": 1400, "west": 1442}
 
 
+@pytest.mark.parametrize("project", ["p", "{name: p}", "{id: '0123'}"])
+def test_a_project_is_refused_on_a_site_that_has_none(tmp_path: Path, project: str) -> None:
+    spoilt = interconnect("t", f"{{site: east, vpc: {{project: {project}, name: r}}, subnets: [web]}}", WEST)
+    (problem,) = refused(written(tmp_path, stream(*GOOD[:3], spoilt)))
+    assert (problem.code, problem.field) == ("FieldNotForType", "spec.attachments[0].vpc.project")
+    assert "'east' is of type ovn" in problem.message
+
+
 def test_a_directory_is_one_configuration_in_order_of_names(tmp_path: Path) -> None:
     for name, text in zip(("b.yaml", "c.yml", "d.yaml", "a.yaml"), GOOD, strict=True):
         written(tmp_path, text, name)
@@ -113,6 +121,7 @@ SPOILT_ATTACHMENTS = [
         "InvalidReference",
         f"{A}[0].vpc",
     ),
+    ("{site: east, vpc: {name: r, project: {}}, subnets: [a]}", "InvalidReference", f"{A}[0].vpc.project"),
     ("{site: east, vpc: {id: x}, subnets: [a]}", "InvalidId", f"{A}[0].vpc.id"),
     ("{site: east, vpc: {nam: r}, subnets: [a]}", "UnknownField", f"{A}[0].vpc.nam"),
     ("{site: east, vpc: r, subnets: [a], subnet: b}", "UnknownField", f"{A}[0].subnet"),
@@ -134,7 +143,7 @@ SPOILT_ATTACHMENTS = [
     ("{site: west, name: o, vpc: r, subnets: [a]}", "OneVpc", A),
     ("{site: east, vpc: r, subnets: [a], gateways: []}", "TooFew", f"{A}[0].gateways"),
     ("{site: east, vpc: r, subnets: [a], gateways: [g, g]}", "Duplicate", f"{A}[0].gateways"),
-    ("{site: east, vpc: r, subnets: [a], securityGroups: [d]}", "NotYetHonoured", f"{A}[0].securityGroups"),
+    ("{site: east, vpc: r, subnets: [a], securityGroups: [d]}", "FieldNotForType", f"{A}[0].securityGroups"),
     ("{site: east, vpc: r, subnets: [{name: a, cidr: 10.0.0.1/24}]}", "HostBits", f"{A}[0].subnets[0].cidr"),
     ("{site: east, vpc: r, subnets: [{name: a, cidr: 10.0.0.0}]}", "InvalidCidr", f"{A}[0].subnets[0].cidr"),
     ("{site: east, vpc: r, subnets: [{name: a, cidr: 10.0.0.0/33}]}", "InvalidCidr", f"{A}[0].subnets[0].cidr"),
