@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 from deployment import Deployment, attach
 from snapshots import foreign, owned
 
@@ -89,37 +87,6 @@ def test_nothing_foreign_changes_while_tenants_come_and_go(pair: Deployment) -> 
     after = pair.snapshot()
     assert foreign(after) == before
     assert not any(owned(after).values())
-
-
-@pytest.mark.parametrize(
-    "words, code",
-    [
-        ("--site moon", "UnknownAttachment"),
-        ("--site west", "UnknownAttachment"),
-        ("--site east --subnet wbe", "UnknownSubnet"),
-        ("--site far --subnet pdos", "UnknownSubnet"),
-    ],
-)
-def test_disconnect_of_what_nobody_knows_is_refused_and_changes_nothing(
-    pair: Deployment, words: str, code: str
-) -> None:
-    pair.join("t", attach("east", "a", "web", "db"), attach("west", "a", "*", name="far"))
-    pair.apply()
-    before, text = pair.northbound(), (pair.config / "interconnects.yaml").read_text()
-    done, found = pair.run("disconnect", "t", *words.split(), "--timeout", "8")
-    assert (done, [e["code"] for e in found["errors"]]) == (2, [code])
-    assert pair.northbound() == before and (pair.config / "interconnects.yaml").read_text() == text
-
-
-def test_disconnect_again_of_what_is_cut_already_is_no_error(pair: Deployment) -> None:
-    pair.join("t", attach("east", "a", "web", "db"), attach("west", "a", "*", name="far"))
-    pair.apply()
-    for words in (("--site", "east", "--subnet", "db"), ("--site", "far", "--subnet", "jobs")):
-        for _ in range(2):
-            code, found = pair.run("disconnect", "t", *words, "--timeout", "8")
-            assert code == 0, found
-    west = owned(pair.snapshot())["nb/west"]
-    assert not [k for k in west if "10.1.2.0/24" in k or "10.2.2.0/24" in k] and [k for k in west if "10.1.1.0/24" in k]
 
 
 def test_every_condition_but_the_probe_holds(pair: Deployment) -> None:

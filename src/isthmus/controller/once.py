@@ -9,11 +9,12 @@ from typing import Literal
 
 from isthmus.controller.conditions import Condition, conditions
 from isthmus.controller.entry import Entry
+from isthmus.controller.part import Heard, Part
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import IntentError, LockHeld, Problem, WorldError
-from isthmus.model.intent import Attachment, Configuration, Fabric, Interconnect
+from isthmus.model.intent import Configuration, Fabric, Interconnect
 
 Wait = Literal["auto", "ready", "programmed", "none"]
 
@@ -153,33 +154,30 @@ class Once:
         found.late = late
         return found
 
-    def knows(self, interconnect: str) -> bool:
-        """Any database in reach holds rows of it."""
+    async def knows(self, interconnect: str) -> bool:
+        """Any database holds rows of it. What is silent gets its time before the answer is no."""
+        if not self._holds(interconnect):
+            self.troubles = await self.world.settle(min(CONNECT, max(0.0, self.left)))
+        return self._holds(interconnect)
+
+    def _holds(self, interconnect: str) -> bool:
         stores = [*self.world.readable().values(), self.world.fabric]
         return any(interconnect in s.index.owned for s in stores)
 
-    def knows_part(self, interconnect: Interconnect, site: str | None, subnet: str | None) -> bool:
-        """Documents, rows or facts have heard of this attachment and subnet; True too where a site cannot be asked."""
-        stood = self.planner.ledger.stood(interconnect.name)
-        attachments = {a.name: a for a in interconnect.attachments if site in (None, a.name)}
-        if site is not None and not attachments and site not in stood:
-            # Of a site that is cut off already nothing is left; one that is attached by another name was not meant.
-            return site in self.world.sites and site not in interconnect.sites
-        if subnet is None or not attachments:
-            return True
-        if any(subnet in e.subnets or subnet in e.ids for n, e in stood.items() if site in (None, n)):
-            return True
-        return any(self._may_have(a, subnet) for a in attachments.values())
+    async def hear(self, part: Part) -> Heard:
+        """What documents, rows and facts know of it; what is silent gets its time where they do not know it.
 
-    def _may_have(self, attachment: Attachment, subnet: str) -> bool:
-        if any(subnet in (s.name, s.id) for s in attachment.subnets):
-            return True
-        site = self.world.readable().get(attachment.site)
-        if site is None:
-            return True
-        ports = [p for vpc in site.vpcs(attachment.vpc) for p in vpc.ports]
-        # Of `"*"` only a name can be excepted.
-        return any(subnet == p.switch_name or (subnet == p.switch and not attachment.every) for p in ports)
+        Where they do, nothing waits: what is in reach is cut at once.
+        """
+        heard = self._hear(part)
+        if heard in (Heard.UNSURE, Heard.UNKNOWN):
+            await self.world.settle(min(CONNECT, max(0.0, self.left)))
+            heard = self._hear(part)
+        return heard
+
+    def _hear(self, part: Part) -> Heard:
+        self.planner.ledger.read(part.interconnect.name, self.world.readable())
+        return part.heard(self.world, self.planner.ledger.stood(part.interconnect.name))
 
     async def look(self, what: Scope) -> Result:
         """Conditions without writing; chassis that are just catching up get a moment to do so."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from isthmus.api import parse
+from isthmus.api.attachments import EVERY
 from isthmus.api.structure import nearest
 from isthmus.backends.files.load import decode, load_drafts
 from isthmus.backends.files.marks import Editor, Node, Written, document
@@ -39,6 +40,7 @@ class Edit:
     changes        sentences for the user, empty where nothing is left to do in the file
     absent         what was named is not (or no longer) in the documents
     remedy         with `absent`: a name that may have been meant
+    attachment     the one that goes, or that loses a subnet
     """
 
     configuration: Configuration
@@ -47,6 +49,7 @@ class Edit:
     changes: tuple[str, ...] = ()
     absent: bool = False
     remedy: str = ""
+    attachment: Attachment | None = None
     file: Path | None = None
     old: bytes = b""
     new: bytes | None = None
@@ -57,6 +60,10 @@ class Edit:
         others = tuple(i for i in self.configuration.interconnects if i is not self.before)
         kept = (*others, self.after) if self.after is not None else others
         return replace(self.configuration, interconnects=tuple(sorted(kept, key=lambda i: i.name)))
+
+    def undone(self) -> Edit:
+        """The same of documents that are left as they are."""
+        return Edit(self.configuration, self.before, self.before, absent=True, remedy=self.remedy)
 
     def write(self) -> None:
         """Write it: all or nothing, the mode kept. Nothing to do where `absent`.
@@ -75,9 +82,12 @@ class Edit:
 def disconnect(path: Path | str, name: str, site: str | None = None, subnet: str | None = None) -> Edit:
     """Take an Interconnect, one of its attachments (`site`: the attachment's name), or one subnet out.
 
-    Raises IntentError where the documents are invalid, the subnet is in several attachments, or the text cannot be
-    edited without changing something else. Writes nothing.
+    Raises IntentError where the documents are invalid, the subnet is `"*"` or in several attachments, or the text
+    cannot be edited without changing something else. Writes nothing.
     """
+    if subnet == EVERY:
+        remedy = "name one; take all out with --site S alone, or the whole Interconnect with neither"
+        raise IntentError(Problem("InvalidSubnet", '"*" is not the name of a subnet', remedy=remedy))
     configuration, drafts = load_drafts(path)
     before = next((i for i in configuration.interconnects if i.name == name), None)
     if before is None:
@@ -87,7 +97,7 @@ def disconnect(path: Path | str, name: str, site: str | None = None, subnet: str
     if isinstance(attachment, str):
         return Edit(configuration, before, before, absent=True, remedy=attachment)
     after, changes = _without(before, attachment, subnet)
-    edit = Edit(configuration, before, after, changes, file=Path(before.origin.file))
+    edit = Edit(configuration, before, after, changes, attachment=attachment, file=Path(before.origin.file))
     values = [d.value for d in drafts if d.origin.file == before.origin.file]
     return _with_text(edit, values, attachment, subnet)
 
