@@ -111,6 +111,5 @@ def _nobody(name: str, remedy: str, troubles: list[Problem]) -> IsthmusError:
         said = f"no document and no database in reach has an interconnect {name!r}"
         return WorldError(Problem("UnknownInterconnect", said, remedy=remedy or "try again"), *troubles)
     said = f"no document and no database has an interconnect {name!r}"
-    return IntentError(
-        Problem("UnknownInterconnect", said, remedy=remedy or "if it was disconnected, all of it is gone")
-    )
+    gone = "if it was disconnected, all of it is gone"
+    return IntentError(Problem("UnknownInterconnect", said, remedy=f"{gone}; else {remedy}" if remedy else gone))
