@@ -127,6 +127,7 @@ def test_a_whole_interconnect_again(pair: Deployment) -> None:
     assert disconnect(pair, "t")[0] == 0
     assert not any(owned(pair.snapshot()).values())
     assert disconnect(pair, "t") == (2, "UnknownInterconnect", "if it was disconnected, all of it is gone")
+    pair.interconnects.clear()
     pair.join("tt", EAST, FAR)
     assert disconnect(pair, "t")[2] == "if it was disconnected, all of it is gone; else did you mean tt?"
     pair.sites["west"].nb.stop()
