@@ -40,6 +40,19 @@ ATTACHMENT = st.fixed_dictionaries(
 )
 
 
+SPOILT_VPC = NAMES | VALUES | st.dictionaries(st.sampled_from(["name", "id", "project"]), NAMES | VALUES)
+SPOILT_SUBNET = SUBNET | VALUES | st.dictionaries(st.sampled_from(["name", "id", "cidr", "gateway"]), WORDS | VALUES)
+SPOILT_ATTACHMENT = VALUES | st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("site", "name"), NAMES | VALUES),
+        **dict.fromkeys(("except", "gateways", "securityGroups"), st.lists(NAMES | VALUES, max_size=3) | VALUES),
+        **{"vpc": SPOILT_VPC, "subnets": st.lists(SPOILT_SUBNET, max_size=3) | VALUES, "unknown": VALUES},
+    },
+)
+"""Fields of an attachment, each as it should be, wrong or missing."""
+
+
 def document(kind: str, spec: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(
         {
@@ -63,6 +76,19 @@ DOCUMENTS = st.one_of(
         ),
     ),
     document("Interconnect", st.fixed_dictionaries({"attachments": st.lists(ATTACHMENT, max_size=3)})),
+    document(
+        "Interconnect",
+        st.fixed_dictionaries(
+            {"attachments": st.lists(ATTACHMENT | SPOILT_ATTACHMENT, max_size=3)}, optional={"fabric": NAMES | VALUES}
+        ),
+    ),
+    document(
+        "Site",
+        st.dictionaries(
+            st.sampled_from(["type", "northbound", "southbound", "zone", "gateways", "tls", "bfd", "mtu", "insecure"]),
+            VALUES | st.lists(WORDS, max_size=2) | st.dictionaries(WORDS, VALUES | WORDS, max_size=3),
+        ),
+    ),
 )
 
 

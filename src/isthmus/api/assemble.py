@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple, TypeVar
 
-from isthmus.api.attachments import vpc_key
+from isthmus.api.attachments import vpc_key, vpc_known
 from isthmus.api.draft import Draft
 from isthmus.api.structure import nearest
 from isthmus.errors import Problem
@@ -117,7 +117,7 @@ def _named_twice(drafts: Sequence[Draft]) -> None:
 def _zones(sites: Sequence[Draft]) -> None:
     for one, other in combinations(sites, 2):
         a, b = one.result, other.result
-        if isinstance(a, Site) and isinstance(b, Site) and a.zone == b.zone and a.name != b.name:
+        if isinstance(a, Site) and isinstance(b, Site) and a.zone == b.zone != "" and a.name != b.name:
             for draft, named in ((one, b), (other, a)):
                 said = f"sites {a.name!r} and {b.name!r} have one zone, {a.zone!r}"
                 draft.refuse("DuplicateZone", said, "spec.zone", f"give it another zone than {named.name!r}")
@@ -142,15 +142,17 @@ def _same(one: Endpoint, other: Endpoint) -> bool:
 def _join(draft: Draft, fabrics: Sequence[Draft], sites: Sequence[Draft]) -> None:
     fabric = _find_fabric(draft, fabrics)
     by_name = {d.name: d for d in sites if d.name}
-    for attachment in draft.attachments or ():
+    for attachment in draft.parts:
+        if not attachment.site:
+            continue
         site = by_name.get(attachment.site)
         at = f"{attachment.field}.site"
         if site is None:
             draft.refuse("UnknownSite", f"site {attachment.site!r} is not known", at, _known(attachment.site, by_name))
         elif not site.valid:
             draft.refuse("SiteRefused", f"site {attachment.site!r} is refused", at, "see that site's problems")
-        elif isinstance(site.result, Site) and not (attachment.gateways or site.result.gateways):
-            said = f"attachment {attachment.name!r} has no gateway"
+        elif isinstance(site.result, Site) and attachment.gateways is None and not site.result.gateways:
+            said = f"attachment {attachment.name or attachment.site!r} has no gateway"
             draft.refuse(
                 "NoGateway", said, f"{attachment.field}.gateways", "name chassis here or in the site's spec.gateways"
             )
@@ -158,7 +160,8 @@ def _join(draft: Draft, fabrics: Sequence[Draft], sites: Sequence[Draft]) -> Non
             _openstack_only(draft, attachment, site.result)
     if fabric is not None and isinstance(draft.result, Interconnect):
         draft.result = replace(draft.result, fabric=fabric.name)
-        _pools_free(draft, draft.result, (*fabric.pools.link, *fabric.pools.transit))
+    if fabric is not None:
+        _pools_free(draft, (*fabric.pools.link, *fabric.pools.transit))
 
 
 def _openstack_only(draft: Draft, attachment: Attachment, site: Site) -> None:
@@ -182,7 +185,9 @@ def _known(word: str, names: Iterable[str | None]) -> str:
 
 def _find_fabric(draft: Draft, fabrics: Sequence[Draft]) -> Fabric | None:
     """The Fabric that it names, or the only one there is."""
-    written = draft.result.fabric if isinstance(draft.result, Interconnect) else _fabric_name(draft.value)
+    written = draft.fabric
+    if written is None:
+        return None
     by_name = {d.name: d for d in fabrics if d.name}
     if not written and len(by_name) != 1:
         said = "no Fabric is given" if not fabrics else f"there are {len(fabrics)} Fabrics"
@@ -205,8 +210,8 @@ def _fabric_name(value: object) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _pools_free(draft: Draft, interconnect: Interconnect, pools: Sequence[Prefix]) -> None:
-    for subnet in (s for a in interconnect.attachments for s in a.subnets):
+def _pools_free(draft: Draft, pools: Sequence[Prefix]) -> None:
+    for subnet in (s for a in draft.parts for s in a.subnets):
         for cidr in subnet.cidrs:
             for pool in pools:
                 if cidr.overlaps(pool):
@@ -218,7 +223,7 @@ def _defined_twice(interconnects: Sequence[Draft]) -> None:
     """One subnet, defined by two Interconnects, must be defined alike."""
     seen: dict[object, tuple[Draft, SubnetRef]] = {}
     for draft in interconnects:
-        for attachment in draft.attachments or ():
+        for attachment in filter(vpc_known, draft.parts):
             for subnet in attachment.subnets:
                 if not subnet.cidrs:
                     continue

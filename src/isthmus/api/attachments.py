@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeVar
 
 from isthmus.api.schema import json_schema
-from isthmus.api.structure import violations
+from isthmus.api.structure import violations, whole
 from isthmus.errors import Problem
 from isthmus.model.intent import Address, Attachment, Prefix, SubnetRef, VpcRef
 
 EVERY = "*"
 Written = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def read_all(document: Written, sound: bool) -> tuple[Attachment, ...] | None:
@@ -37,12 +38,49 @@ def read_all(document: Written, sound: bool) -> tuple[Attachment, ...] | None:
 
 
 def problems(spec: Written) -> Iterator[Problem]:
-    """What is wrong with each attachment by itself, beyond the schema."""
-    for index, one in enumerate(spec["attachments"]):
-        yield from _alone(one, f"spec.attachments[{index}]")
+    """What is wrong with each attachment by itself, beyond the schema. `spec` is what `structure.sound` left."""
+    for index, one in enumerate(spec["attachments"] or ()):
+        if one is not None:
+            yield from _alone(one, f"spec.attachments[{index}]")
+
+
+def parts(spec: Written) -> tuple[Attachment, ...]:
+    """What can be read of each attachment, to be judged against others; never to be honoured.
+
+    What cannot be read names nothing ("", no name and no id, no gateways), and is not taken for left out.
+    """
+    every = enumerate(spec["attachments"] or ())
+    return tuple(_read(_legible(one or NOTHING), f"spec.attachments[{index}]") for index, one in every)
 
 
 # one attachment
+
+NOTHING: Written = {"site": None, "vpc": None, "subnets": None}
+
+
+def _legible(written: Written) -> Written:
+    """An attachment as `_read` takes it, without what is wrong or missing."""
+    vpc, listed = written["vpc"], written["subnets"] or ()
+    if not whole(vpc):
+        vpc = {"project": vpc.get("project") or {}} if isinstance(vpc, dict) else {}
+    lists = {key: _present(written[key]) for key in ("except", "gateways", "securityGroups") if key in written}
+    # of "*" without its exceptions nobody can tell what it stands for
+    usable = [_usable(s) and (s != EVERY or whole(written.get("except", []))) for s in listed]
+    return {
+        "name": written.get("name", written["site"]) or "",
+        "site": written["site"] or "",
+        "vpc": vpc,
+        "subnets": [s if good else None for s, good in zip(listed, usable, strict=True)],
+        **lists,
+    }
+
+
+def _usable(subnet: str | Written | None) -> bool:
+    return whole(subnet) and not (isinstance(subnet, dict) and any(_described(subnet, "")))
+
+
+def _present(values: Sequence[T | None] | None) -> list[T]:
+    return [v for v in values or () if v is not None]
 
 
 def _read(written: Written, at: str) -> Attachment:
@@ -57,7 +95,7 @@ def _read(written: Written, at: str) -> Attachment:
         name=written.get("name", written["site"]),
         site=written["site"],
         vpc=VpcRef(vpc.get("name"), _uuid(vpc.get("id")), project),
-        subnets=tuple(_subnet(s, f"{at}.subnets[{i}]") for i, s in enumerate(listed) if s != EVERY),
+        subnets=tuple(_subnet(s, f"{at}.subnets[{i}]") for i, s in enumerate(listed) if s not in (None, EVERY)),
         every=EVERY in listed,
         exclude=tuple(written.get("except", ())),
         gateways=None if gateways is None else tuple(gateways),
@@ -99,16 +137,17 @@ def _alone(written: Written, at: str) -> Iterator[Problem]:
         yield from _reference(vpc, f"{at}.vpc")
         if isinstance(vpc.get("project"), dict):
             yield from _reference(vpc["project"], f"{at}.vpc.project")
-        if "id" in vpc and not _UUID.fullmatch(vpc["id"]):
+        if vpc.get("id") and not _UUID.fullmatch(vpc["id"]):
             yield Problem("InvalidId", f"{vpc['id']!r} is not a UUID", field=f"{at}.vpc.id", remedy="use name instead")
-    listed = written["subnets"]
+    listed = written["subnets"] or ()
     if EVERY in listed and len(listed) > 1:
         yield Problem(
             "Duplicate", '"*" already stands for every subnet', field=f"{at}.subnets", remedy='write ["*"] alone'
         )
     if "except" in written:
-        yield from _except(written["except"], EVERY in listed, f"{at}.except")
-    for twice in doubled(written.get("gateways", ())):
+        every = EVERY in listed or not whole(written["subnets"])
+        yield from _except(_present(written["except"]), every, f"{at}.except")
+    for twice in doubled(_present(written.get("gateways"))):
         yield Problem("Duplicate", f"gateway {twice!r} is listed twice", field=f"{at}.gateways", remedy="remove one")
     for index, subnet in enumerate(listed):
         if isinstance(subnet, dict):
@@ -117,8 +156,10 @@ def _alone(written: Written, at: str) -> Iterator[Problem]:
 
 
 def _reference(written: Written, at: str) -> Iterator[Problem]:
-    if ("name" in written) == ("id" in written):
-        said = "both name and id are given" if "name" in written else "neither name nor id is given"
+    both, neither = {"name", "id"} <= written.keys(), not {"name", "id"} & written.keys()
+    # what cannot be read may be a slip of either
+    if both or (neither and whole(written)):
+        said = "both name and id are given" if both else "neither name nor id is given"
         yield Problem("InvalidReference", said, field=at, remedy="give one of the two")
 
 
@@ -137,7 +178,7 @@ def _except(names: Sequence[str], every: bool, at: str) -> Iterator[Problem]:
         yield Problem("Duplicate", f"{name!r} is listed twice", field=at, remedy="remove one")
 
 
-def _twice(listed: Sequence[str | Written], at: str) -> Iterator[Problem]:
+def _twice(listed: Sequence[str | Written | None], at: str) -> Iterator[Problem]:
     seen: set[tuple[str, str]] = set()
     for index, subnet in enumerate(listed):
         for key in _keys(subnet):
@@ -147,29 +188,31 @@ def _twice(listed: Sequence[str | Written], at: str) -> Iterator[Problem]:
             seen.add(key)
 
 
-def _keys(subnet: str | Written) -> list[tuple[str, str]]:
+def _keys(subnet: str | Written | None) -> list[tuple[str, str]]:
     if isinstance(subnet, str):
         return [("name", subnet)]
-    return [(k, subnet[k]) for k in ("name", "id") if k in subnet]
+    return [(k, subnet[k]) for k in ("name", "id") if subnet and subnet.get(k)]
 
 
 def _described(subnet: Written, at: str) -> Iterator[Problem]:
     yield from _reference(subnet, at)
     if "cidr" not in subnet:
-        if "gateway" in subnet:
+        if "gateway" in subnet and whole(subnet):
             yield Problem("MissingField", "gateway is given, cidr is not", field=f"{at}.cidr", remedy="add the cidr")
         return
     if "id" in subnet:
         yield Problem(
             "InvalidReference", "an id exists already, so it takes no cidr", field=f"{at}.cidr", remedy="give a name"
         )
+    if not whole(subnet["cidr"]):
+        return
     cidrs = [ip_network(c) for c in _listed(subnet["cidr"])]
     if len({c.version for c in cidrs}) < len(cidrs):
         yield Problem("InvalidCidr", "more than one cidr of a family", field=f"{at}.cidr", remedy="give one per family")
     for cidr in cidrs:
         if said := _unusable(cidr):
             yield Problem("InvalidCidr", f"{cidr} {said}", field=f"{at}.cidr", remedy="choose another")
-    yield from _gateways(cidrs, [ip_address(g) for g in _listed(subnet.get("gateway"))], f"{at}.gateway")
+    yield from _gateways(cidrs, [ip_address(g) for g in _present(_listed(subnet.get("gateway")))], f"{at}.gateway")
 
 
 def _unusable(cidr: Prefix) -> str:
@@ -204,24 +247,30 @@ def _gateways(cidrs: Sequence[Prefix], gateways: Sequence[Address], at: str) -> 
 
 
 def together(attachments: Sequence[Attachment]) -> Iterator[Problem]:
-    """What must hold among the attachments of one Interconnect."""
+    """What must hold among the attachments of one Interconnect, or what can be read of them."""
     names: set[str] = set()
     for one in attachments:
-        if one.name in names:
+        if one.name and one.name in names:
             remedy = "give each attachment of a site its own name"
             yield Problem(
                 "Duplicate", f"two attachments are named {one.name!r}", field=f"{one.field}.name", remedy=remedy
             )
         names.add(one.name)
-    if len({vpc_key(a) for a in attachments}) < 2:
+    known = [a for a in attachments if vpc_known(a)]
+    if len(known) == len(attachments) > 1 and len({vpc_key(a) for a in known}) == 1:
         said = f"all attachments are on one VPC ({attachments[0].vpc} at {attachments[0].site})"
         yield Problem(
             "OneVpc", said, field="spec.attachments", remedy="attach two VPCs; within one its router connects"
         )
-    for one, other in combinations(attachments, 2):
+    for one, other in combinations(known, 2):
         if vpc_key(one) == vpc_key(other):
             yield from _shared(one, other)
     yield from _overlaps([s for a in attachments for s in a.subnets if s.cidrs])
+
+
+def vpc_known(attachment: Attachment) -> bool:
+    """Whether it can be read which VPC is meant."""
+    return bool(attachment.site and (attachment.vpc.name or attachment.vpc.id))
 
 
 def vpc_key(attachment: Attachment) -> tuple[str, str | None, str | None, str | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from isthmus.errors import Problem
-from isthmus.model.intent import Attachment, Fabric, Interconnect, Origin, Site
+from isthmus.model.intent import Attachment, Fabric, Interconnect, Origin, Site, Tls
 
 
 @dataclass(slots=True)
@@ -15,8 +15,11 @@ class Draft:
     """`value` is the decoded document: str, int, float, bool, None, list, and dict with string keys.
 
     base         directory that relative file names start from
-    result       the object, where the document by itself is valid; `problems` may still refuse it
+    result       the object, as far as it can be judged against others; `problems` may refuse it
+    tls          of a Fabric or Site: its files, where they are named
+    fabric       of an Interconnect: as it is written, "" where it is omitted, None where that cannot be told
     attachments  of an Interconnect: where every one of them could be read, even if the document is refused
+    parts        of an Interconnect: what can be read of each attachment, also where `attachments` is None
     """
 
     value: object
@@ -26,7 +29,10 @@ class Draft:
     name: str | None = None
     problems: list[Problem] = field(default_factory=list)
     result: Fabric | Site | Interconnect | None = None
+    tls: Tls | None = None
+    fabric: str | None = None
     attachments: tuple[Attachment, ...] | None = None
+    parts: tuple[Attachment, ...] = ()
 
     def add(self, problems: Iterable[Problem]) -> None:
         """Problems of this document: the place is filled in."""

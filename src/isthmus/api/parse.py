@@ -11,7 +11,7 @@ from isthmus.api import attachments
 from isthmus.api.draft import Draft
 from isthmus.api.formats import label, remote_host
 from isthmus.api.schema import KINDS, json_schema
-from isthmus.api.structure import nearest, shown, violations
+from isthmus.api.structure import nearest, shown, sound, violations, whole
 from isthmus.errors import Problem
 from isthmus.model.intent import DEFAULT_MTU, Bfd, Endpoint, Fabric, Interconnect, Origin, Pools, Prefix, Site, Tls
 
@@ -28,13 +28,16 @@ def parse(value: object, origin: Origin, base: Path) -> Draft:
     if not _identify(draft):
         return draft
     schema = json_schema()
-    draft.add(violations(value, schema["$defs"][draft.kind], schema))
+    kind = schema["$defs"][draft.kind]
+    draft.add(violations(value, kind, schema))
     body: Mapping[str, Any] = value  # type: ignore[assignment]
     if draft.kind == "Interconnect":
         draft.attachments = attachments.read_all(body, sound=not draft.problems)
-    if not draft.problems:
-        spec = body["spec"]
-        {"Fabric": _fabric, "Site": _site, "Interconnect": _interconnect}[draft.kind](draft, spec)
+    if draft.problems:
+        # all mistakes at once: what can be read is judged like a document without mistakes
+        body = sound(value, kind, schema)
+    if body["spec"] is not None:
+        {"Fabric": _fabric, "Site": _site, "Interconnect": _interconnect}[draft.kind](draft, body["spec"])
     return draft
 
 
@@ -69,11 +72,13 @@ def _identify(draft: Draft) -> bool:
 
 def _endpoint(draft: Draft, spec: Mapping[str, Any], side: str, tls: Tls | None) -> Endpoint:
     remotes = []
-    for index, remote in enumerate(spec[side]):
+    for index, remote in enumerate(spec[side] or ()):
+        if remote is None:
+            continue
         at = f"spec.{side}[{index}]"
         if remote.startswith("unix:"):
             remote = f"unix:{draft.base / remote[5:]}"  # noqa: PLW2901
-        elif remote.startswith("tcp:") and not spec.get("insecure", False):
+        elif remote.startswith("tcp:") and spec.get("insecure", False) is False:
             remedy = "use ssl:, or add insecure: true where nobody else can reach this network"
             draft.refuse("Insecure", f"{remote} is neither encrypted nor authenticated", at, remedy)
         elif remote.startswith("ssl:") and "tls" not in spec:
@@ -95,7 +100,7 @@ def _tls(draft: Draft, spec: Mapping[str, Any]) -> Tls | None:
     missing = [key for key in ("caFile", "certFile", "keyFile") if key not in given]
     for key in missing:
         draft.refuse("MissingField", f"{key} is missing", f"spec.tls.{key}", "add it: a file name")
-    if missing:
+    if missing or not whole(given):
         return None
     ca, cert, key = (draft.base / given[k] for k in ("caFile", "certFile", "keyFile"))
     return Tls(ca, cert, key, given.get("serverName"))
@@ -110,26 +115,29 @@ def hosts(endpoint: Endpoint) -> set[str]:
 
 
 def _fabric(draft: Draft, spec: Mapping[str, Any]) -> None:
-    tls = _tls(draft, spec)
+    tls = draft.tls = _tls(draft, spec)
     name = draft.name or ""
-    pools = spec.get("addressPools", {})
-    link = _pool(pools.get("link", DEFAULT_LINK))
-    transit = _pool(pools.get("transit", DEFAULT_TRANSIT))
-    for side, prefixes in (("link", link), ("transit", transit)):
-        draft.add(_pool_problems(side, prefixes))
+    pools = spec.get("addressPools") or {}
+    link = _pool(draft, "link", pools.get("link", DEFAULT_LINK))
+    transit = _pool(draft, "transit", pools.get("transit", DEFAULT_TRANSIT))
     draft.add(_pool_overlaps(link, transit))
     draft.result = Fabric(
         name=name,
         northbound=_endpoint(draft, spec, "northbound", tls),
         southbound=_endpoint(draft, spec, "southbound", tls),
         pools=Pools(link, transit),
-        owner=spec.get("owner", name),
+        owner=spec.get("owner") or name,
         origin=draft.origin,
     )
 
 
-def _pool(texts: Sequence[str]) -> tuple[Prefix, ...]:
-    return tuple(sorted(map(ip_network, texts), key=lambda p: (p.version, p)))
+def _pool(draft: Draft, side: str, texts: Sequence[str]) -> tuple[Prefix, ...]:
+    """The prefixes of a pool; none where they cannot be read."""
+    if not whole(texts):
+        return ()
+    prefixes = tuple(sorted(map(ip_network, texts), key=lambda p: (p.version, p)))
+    draft.add(_pool_problems(side, prefixes))
+    return prefixes
 
 
 def _pool_problems(side: str, prefixes: Sequence[Prefix]) -> Iterator[Problem]:
@@ -179,7 +187,7 @@ def _pool_overlaps(link: Sequence[Prefix], transit: Sequence[Prefix]) -> Iterato
 
 def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
     name, kind = draft.name or "", spec["type"]
-    if kind != "ovn":
+    if kind not in (None, "ovn"):
         remedy = "use type ovn, or a version that knows this type"
         draft.refuse("NotYetHonoured", f"sites of type {kind} are not yet honoured", "spec.type", remedy)
     for block in ("openstack", "kubernetes"):
@@ -187,20 +195,23 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
             draft.refuse("FieldNotForType", f"a site of type ovn has no {block}", f"spec.{block}", "remove it")
     if "bfd" in spec and kind == "openstack":
         draft.refuse("FieldNotForType", "Neutron owns the BFD timers of an openstack site", "spec.bfd", "remove it")
-    tls = _tls(draft, spec)
-    gateways = tuple(spec.get("gateways", ()))
+    tls = draft.tls = _tls(draft, spec)
+    gateways = tuple(g for g in spec.get("gateways") or () if g is not None)
     for twice in attachments.doubled(gateways):
         draft.refuse("Duplicate", f"gateway {twice!r} is listed twice", "spec.gateways", "remove one")
     bfd = spec.get("bfd")
+    northbound, southbound = (_endpoint(draft, spec, side, tls) for side in ("northbound", "southbound"))
+    if not (name and kind):
+        return
     draft.result = Site(
         name=name,
         type=kind,
-        zone=spec.get("zone", name),
-        northbound=_endpoint(draft, spec, "northbound", tls),
-        southbound=_endpoint(draft, spec, "southbound", tls),
+        zone=spec.get("zone", name) or "",
+        northbound=northbound,
+        southbound=southbound,
         gateways=gateways,
-        bfd=Bfd(bfd["minRx"], bfd["minTx"], bfd["mult"]) if bfd else None,
-        mtu=spec.get("mtu", DEFAULT_MTU),
+        bfd=Bfd(bfd["minRx"], bfd["minTx"], bfd["mult"]) if bfd and whole(bfd) else None,
+        mtu=spec.get("mtu") or DEFAULT_MTU,
         origin=draft.origin,
     )
 
@@ -213,7 +224,8 @@ def _interconnect(draft: Draft, spec: Mapping[str, Any]) -> None:
         remedy = "remove it: without it everything between the listed subnets passes"
         draft.refuse("NotYetHonoured", "spec.allow is not yet honoured", "spec.allow", remedy)
     draft.add(attachments.problems(spec))
-    if draft.attachments is None:
-        return
-    draft.add(attachments.together(draft.attachments))
-    draft.result = Interconnect(draft.name or "", spec.get("fabric", ""), draft.attachments, draft.origin)
+    draft.fabric = spec.get("fabric", "")
+    draft.parts = attachments.parts(spec) if draft.attachments is None else draft.attachments
+    draft.add(attachments.together(draft.parts))
+    if draft.attachments is not None:
+        draft.result = Interconnect(draft.name or "", draft.fabric or "", draft.attachments, draft.origin)

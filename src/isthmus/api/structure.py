@@ -86,6 +86,30 @@ def violations(value: object, schema: Schema, root: Schema, field: str = "") -> 
         yield Problem(refusal.code, f"{shown(value)} {refusal.message}", field=field, remedy=refusal.remedy)
 
 
+def sound(value: object, schema: Schema, root: Schema) -> Any:
+    """What of `value` is as `schema` says, for those who judge further although something is wrong.
+
+    None, which no schema of ours allows, stands for each value that is wrong, for what stands in an unknown field, and
+    for a required field that is missing. Items of a list keep their places.
+    """
+    schema = _resolve(schema, root)
+    branches = [_resolve(branch, root) for branch in schema.get("anyOf", [schema])]
+    fits = next((b for b in branches if b.get("type") == type_of(value)), {})
+    if isinstance(value, dict) and fits:
+        properties = fits.get("properties", {})
+        known = {name: sound(inner, properties[name], root) for name, inner in value.items() if name in properties}
+        return dict.fromkeys([*fits.get("required", ()), *value]) | known
+    if isinstance(value, list) and fits:
+        return [sound(inner, fits.get("items", {}), root) for inner in value]
+    return None if any(violations(value, schema, root)) else value
+
+
+def whole(value: object) -> bool:
+    """Whether nothing in what `sound` returned is wrong or missing."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is not None and all(map(whole, inner))
+
+
 def _resolve(schema: Schema, root: Schema) -> Schema:
     while "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]

@@ -274,6 +274,139 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
     assert ("c.yaml", "InvalidYaml") in codes
 
 
+TOGETHER = [
+    # the slips of one attachment, whatever else is wrong with it
+    (
+        "{site: tow, xvpc: 1, vpc: r, subnets: [a, a]}",
+        {("UnknownField", f"{A}[0].xvpc"), ("UnknownSite", f"{A}[0].site"), ("Duplicate", f"{A}[0].subnets[1]")},
+    ),
+    (
+        "{site: east, vpc: {name: r, project: p}, subnets: 1, securityGroups: [d]}",
+        {
+            ("WrongType", f"{A}[0].subnets"),
+            ("FieldNotForType", f"{A}[0].vpc.project"),
+            ("FieldNotForType", f"{A}[0].securityGroups"),
+        },
+    ),
+    (
+        "{site: est, vpc: r, subnets: [{name: a, cidr: 'fd69:7374:5::/64'}, {name: b, cidr: 1}], gateways: [g, g, 7]}",
+        {
+            ("UnknownSite", f"{A}[0].site"),
+            ("Overlap", f"{A}[0].subnets[0].cidr"),
+            ("WrongType", f"{A}[0].subnets[1].cidr"),
+            ("Duplicate", f"{A}[0].gateways"),
+            ("WrongType", f"{A}[0].gateways[2]"),
+        },
+    ),
+    (
+        "{site: west, vpc: r, subnets: [a], foo: 1}",
+        {
+            ("UnknownField", f"{A}[0].foo"),
+            ("Duplicate", f"{A}[1].name"),
+            ("OneVpc", A),
+        },
+    ),
+    # and nothing that only follows from what cannot be read
+    ("{vpc: r, subnets: [a]}", {("MissingField", f"{A}[0].site")}),
+    ("{site: 7, vpc: r, subnets: [a]}", {("WrongType", f"{A}[0].site")}),
+    ("{site: west, vpc: 7, subnets: [a], name: w}", {("WrongType", f"{A}[0].vpc")}),
+    ("{site: west, vpc: {name: r, project: 7}, subnets: [app], name: w}", {("WrongType", f"{A}[0].vpc.project")}),
+    ("{site: east, vpc: r, subnets: 1, except: [b]}", {("WrongType", f"{A}[0].subnets")}),
+    ("{site: east, vpc: r, except: [b]}", {("MissingField", f"{A}[0].subnets")}),
+    ("{site: west, vpc: q, subnets: [a], name: 7}", {("WrongType", f"{A}[0].name")}),
+    ("{site: bare, vpc: r, subnets: [a], gateways: 7}", {("WrongType", f"{A}[0].gateways")}),
+    ("{site: bare, vpc: r, subnets: [a], gateways: []}", {("TooFew", f"{A}[0].gateways")}),
+    ("{site: east, vpc: r, subnets: [{nam: a}]}", {("UnknownField", f"{A}[0].subnets[0].nam")}),
+    ("{site: east, vpc: r, subnets: [{name: 7, cidr: 10.0.0.0/24}]}", {("WrongType", f"{A}[0].subnets[0].name")}),
+    (
+        "{site: east, vpc: r, subnets: [{name: a, cdr: 10.0.0.0/24, gateway: 10.0.0.1}]}",
+        {("UnknownField", f"{A}[0].subnets[0].cdr")},
+    ),
+    (
+        "{site: east, vpc: r, subnets: [{name: a, cidr: [10.0.0.0/24, x], gateway: 'fd00::1'}]}",
+        {("InvalidCidr", f"{A}[0].subnets[0].cidr[1]")},
+    ),
+    (
+        "{site: east, vpc: r, subnets: [{name: a, cidr: 255.255.255.255/32}], gateways: [1]}",
+        {("InvalidCidr", f"{A}[0].subnets[0].cidr"), ("WrongType", f"{A}[0].gateways[0]")},
+    ),
+    ("just a word", {("WrongType", f"{A}[0]")}),
+]
+
+
+@pytest.mark.parametrize(("attachment", "expected"), TOGETHER)
+def test_all_that_is_wrong_with_an_attachment_is_said_together(
+    tmp_path: Path, attachment: str, expected: set[tuple[str, str]]
+) -> None:
+    bare = site("bare").replace("  gateways: [gw-1]\n", "")
+    path = written(tmp_path, stream(FABRIC, site("east"), site("west"), bare, interconnect("t", attachment, WEST)))
+    assert {(p.code, p.field) for p in refused(path)} == expected
+    assert [r.attachments for r in load_lenient(path).refused] == [None], "what it lists cannot be told"
+
+
+NO_FILES = "{caFile: none, certFile: none, keyFile: none}"
+DOCUMENTS_TOGETHER = [
+    (
+        site("east", foo="1", northbound="['tcp:192.0.2.1:6641', 7]", zone="west", gateways="[g, g]"),
+        {
+            "UnknownField foo",
+            "Insecure northbound[0]",
+            "WrongType northbound[1]",
+            "DuplicateZone zone",
+            "Duplicate gateways",
+        },
+    ),
+    (
+        site("east", type="ovm", tls=NO_FILES),
+        {"InvalidValue type", "TlsFile tls.caFile", "TlsFile tls.certFile", "TlsFile tls.keyFile"},
+    ),
+    (site("east", tls="{caFile: 1, keyFile: k}"), {"WrongType tls.caFile", "MissingField tls.certFile"}),
+    (
+        FABRIC + f"  ownr: x\n  tls: {NO_FILES}\n",
+        {"UnknownField ownr", *(f"TlsFile tls.{k}File" for k in ("ca", "cert", "key"))},
+    ),
+    (
+        FABRIC + "  addressPools: {link: [10.9.0.0/16], transit: 7}\n",
+        {"InvalidPool addressPools.link", "WrongType addressPools.transit"},
+    ),
+    (interconnect("t", EAST, WEST, more="  foo: 1\n  fabric: nope\n"), {"UnknownField foo", "UnknownFabric fabric"}),
+    (
+        interconnect("t", "{site: tow, vpc: r, subnets: [a]}"),
+        {"TooFew attachments", "UnknownSite attachments[0].site"},
+    ),
+    (
+        interconnect("t", "{site: east, vpc: r, subnets: [{name: n, cidr: 10.1.0.0/24}], foo: 1}", WEST),
+        {"UnknownField attachments[0].foo", "DefinedTwice attachments[0].subnets[0].cidr"},
+    ),
+    # what cannot be read is not taken for left out, or for equal to something
+    (site("east", insecure="'yes'", northbound="['tcp:192.0.2.1:6641']"), {"WrongType insecure"}),
+    (site("east", tls="7", northbound="['ssl:192.0.2.1:6641']"), {"WrongType tls"}),
+    (site("east", zone="7") + "---\n" + site("north", zone="7"), {"WrongType zone"}),
+    (
+        site("east", bfd="{minRx: x, minTx: 100}", mtu="x"),
+        {"WrongType bfd.minRx", "MissingField bfd.mult", "WrongType mtu"},
+    ),
+    (FABRIC + "  addressPools: 7\n", {"WrongType addressPools"}),
+    (
+        FABRIC.replace("default", "f") + "---\n" + interconnect("t", EAST, WEST, more="  fabric: 7\n"),
+        {"WrongType fabric"},
+    ),
+    (FABRIC.replace("default", "f") + "---\n" + HEAD + "kind: Interconnect\nmetadata: {name: t}\n", {"MissingField "}),
+    (interconnect("t").replace("attachments:", "attachments: 7"), {"WrongType attachments"}),
+]
+
+
+@pytest.mark.parametrize(("document", "expected"), DOCUMENTS_TOGETHER)
+def test_all_that_is_wrong_with_a_document_is_said_together(tmp_path: Path, document: str, expected: set[str]) -> None:
+    others = [good for good in GOOD[:3] if good.partition("spec:")[0] not in document]
+    fabric = "  fabric: default\n" if "kind: Fabric\nmetadata: {name: f}" in document else ""
+    east = "{site: east, vpc: r, subnets: [{name: n, cidr: 10.2.0.0/24}]}"
+    path = written(tmp_path, stream(document, *others, interconnect("other", east, WEST, more=fabric)))
+    count = document.count("apiVersion")
+    found = {f"{p.code} {p.field.removeprefix('spec').lstrip('.')}" for p in refused(path) if (p.document or 0) < count}
+    assert found == expected
+
+
 def test_the_nearest_name_is_suggested(tmp_path: Path) -> None:
     text = stream(*GOOD[:3], interconnect("t", "{site: eats, vpc: r, subnetz: [a], subnets: [a]}", WEST))
     remedies = {p.code: p.remedy for p in refused(written(tmp_path, text))}

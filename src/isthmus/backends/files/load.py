@@ -11,7 +11,7 @@ from pathlib import Path
 from isthmus.api import DERIVED, Draft, Listing, assemble, parse
 from isthmus.backends.files.yamltext import Malformed, decode_json, decode_yaml
 from isthmus.errors import IntentError, Problem
-from isthmus.model.intent import Configuration, Fabric, Origin, Site, Tls
+from isthmus.model.intent import Configuration, Origin, Tls
 
 SUFFIXES = (".yaml", ".yml", ".json")
 Read = Callable[[Path, list[Problem]], list[Draft]]
@@ -169,9 +169,8 @@ def decode(data: bytes, suffix: str) -> Iterator[object]:
 
 
 def _check_tls(draft: Draft) -> None:
-    tls = draft.result.northbound.tls if isinstance(draft.result, (Fabric, Site)) else None
-    if tls is not None:
-        draft.add(_tls_problems(tls))
+    if draft.tls is not None:
+        draft.add(_tls_problems(draft.tls))
 
 
 def _tls_problems(tls: Tls) -> Iterator[Problem]:
