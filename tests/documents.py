@@ -1,4 +1,4 @@
-"""Commands that our documents show, as a reader would type them."""
+"""What our documents show: commands, as a reader would type them, and documents of ours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def pages() -> list[Path]:
 def commands(page: Path) -> list[str]:
     """Lines of code blocks that start with a command, without their comments, in their order."""
     return [line for line in map(_bare, _code(page.read_text(encoding="utf-8"))) if COMMANDS.match(line)]
+
+
+def yaml_blocks(page: Path) -> list[str]:
+    """Its fenced `yaml` blocks, in their order."""
+    return re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def _bare(line: str) -> str:

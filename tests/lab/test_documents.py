@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from documents import ROOT, commands
+from documents import ROOT, commands, yaml_blocks
 from isthmus.lab import state
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory
@@ -63,10 +62,6 @@ class Shell:
         deadline = time.monotonic() + TIMEOUT
         while subprocess.run(ask, stderr=subprocess.DEVNULL, timeout=TIMEOUT, check=False).returncode:
             assert time.monotonic() < deadline, f"nothing is ready at {address}"
-
-
-def yaml_blocks(page: Path) -> list[str]:
-    return re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.fixture

@@ -8,11 +8,16 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from documents import ROOT, commands, pages
+from documents import ROOT, commands, pages, yaml_blocks
+from isthmus.api import API_VERSION, Draft, assemble, json_schema, parse
 from isthmus.cli import main
+from isthmus.errors import Problem
+from isthmus.model.intent import DEFAULT_MTU, Fabric, Origin
 
 RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/command-line.md"}
 """Documents whose commands `tests/lab/test_documents.py` runs."""
@@ -46,6 +51,75 @@ def test_the_command_line_is_described_in_full() -> None:
         options = {o for a in parser_of(verb)._actions for o in a.option_strings if o.startswith("--")}
         where = agent if verb == "agent" else text
         assert [o for o in options - {"--help"} if o not in where + text] == [], verb
+
+
+FORMAT = ROOT / "docs" / "documents.md"
+OF_LATER_VERSIONS = {"Allow", "Peer", "OpenStack", "Kubernetes"}
+"""Parts of the schema that nobody can use yet."""
+
+
+def drafts(*documents: Any) -> list[Draft]:
+    """The documents, and a Fabric and the Sites that they name where these are missing."""
+    named = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    sites = {a["site"] for d in documents for a in d["spec"].get("attachments", ())} & {
+        "cloud",
+        "cluster",
+        "east",
+        "west",
+    }
+    more = [] if any(kind == "Fabric" for kind, _ in named) else [supplied("Fabric", "default")]
+    more += [supplied("Site", s, type="ovn", gateways=["g"]) for s in sorted(sites) if ("Site", s) not in named]
+    return [parse(value, Origin("documents.md", i), ROOT) for i, value in enumerate([*documents, *more])]
+
+
+def supplied(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    databases = {side: [f"unix:{name}-{side}"] for side in ("northbound", "southbound")}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": databases | spec}
+
+
+def problems(*documents: Any) -> tuple[Problem, ...]:
+    return assemble(drafts(*documents)).problems
+
+
+@pytest.mark.parametrize("block", yaml_blocks(FORMAT))
+def test_what_the_page_on_documents_shows_is_valid(block: str) -> None:
+    documents = list(yaml.safe_load_all(block))
+    assert documents and problems(*documents) == ()
+
+
+REFUSED = re.findall(r"^\| `(\{site: .*\})` \| `(\w+)` \|", FORMAT.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("attachment", "code"), REFUSED)
+def test_what_the_page_on_documents_calls_refused_is(attachment: str, code: str) -> None:
+    attachments = [yaml.safe_load(attachment), {"site": "west", "vpc": "r", "subnets": ["app"]}]
+    one = supplied("Interconnect", "t")
+    one["spec"] = {"attachments": attachments}
+    assert {p.code for p in problems(one, supplied("Site", "east", type="ovn", gateways=["g"]))} == {code}
+
+
+def test_the_page_on_documents_tells_of_every_field_default_and_code() -> None:
+    text = FORMAT.read_text(encoding="utf-8")
+    assert len(REFUSED) > 8
+    parts = {name: part for name, part in json_schema()["$defs"].items() if name not in OF_LATER_VERSIONS}
+    fields = {field for part in parts.values() for field in part["properties"]}
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    words = set(re.findall(r"\w+", " ".join([*re.findall(r"`([^`]+)`", prose), *yaml_blocks(FORMAT)])))
+    assert sorted(fields - words) == []
+    assert f"| `mtu` | `{DEFAULT_MTU}` |" in text
+    (shown,) = [d for block in yaml_blocks(FORMAT) for d in yaml.safe_load_all(block) if d["kind"] == "Fabric"]
+    pools = [d.result.pools for d in drafts(shown, supplied("Fabric", "other")) if isinstance(d.result, Fabric)]
+    assert pools[0] == pools[1], "the defaults that it shows"
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    codes = set(re.findall(r"`((?:[A-Z][a-z]+){2,})`", text))
+    assert sorted(code for code in codes if f'"{code}"' not in source) == []
+
+
+def test_the_hub_of_the_examples_is_that_of_the_page_on_documents() -> None:
+    example = [*yaml.safe_load_all((ROOT / "examples" / "hub-and-spokes.yaml").read_text(encoding="utf-8"))]
+    shown = [d for block in yaml_blocks(FORMAT) for d in yaml.safe_load_all(block)]
+    spokes = [d for d in example if d["kind"] == "Interconnect"]
+    assert len(spokes) == 2 and all(spoke in shown for spoke in spokes)
 
 
 def test_the_map_of_the_architecture_is_the_tree() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import yaml_blocks
 from isthmus.api import assemble, parse
 from isthmus.backends.files import load
 from isthmus.backends.files.load import decode
@@ -24,8 +25,7 @@ def test_the_examples_are_valid() -> None:
 
 
 def test_the_readme_shows_valid_documents() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    text = "".join(block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL))
+    text = "".join(yaml_blocks(ROOT / "README.md"))
     drafts = [parse(value, Origin("README.md", i), ROOT) for i, value in enumerate(decode(text.encode(), ".yaml"))]
     assert len(drafts) >= 4
     assert assemble(drafts).problems == ()
