@@ -85,7 +85,8 @@ def test_disconnect_killed_after_any_write_is_finished_by_the_next(unixes: Unixe
 
     def check() -> None:
         found = subprocess.run(unixes.argv("disconnect", "tenant-a"), capture_output=True, text=True, check=False)
-        assert found.returncode == 0 or "nothing is named" in found.stdout, found.stdout + found.stderr
+        # 2 where the killed one had already cut the last of it.
+        assert found.returncode == 0 or "UnknownInterconnect" in found.stdout, found.stdout + found.stderr
         assert "tenant-a" not in unixes.text.read_text()
         assert unixes.run("plan", "--prune", "--exit-code")["databases"] == []
         assert foreign(look(lab)) == before
