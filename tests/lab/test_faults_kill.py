@@ -45,9 +45,12 @@ def enumerate_kills(unixes: Unixes, prepare: Callable[[], object], check: Callab
         assert committed == in_logs, f"{committed} counted, {in_logs} in the databases' logs"
         check()
         if not killed:
-            print(f"isthmus {words[0]}: killed after each of {committed} transactions; the logs say {in_logs}")
-            assert committed == number - 1
-            return committed
+            print(
+                f"isthmus {words[0]}: killed after each of {number - 1} transactions; the last run's logs say {in_logs}"
+            )
+            # Fewer where sites confirmed together that had confirmed one by one in a run before.
+            assert committed < number
+            return number - 1
 
 
 def test_apply_killed_after_any_write_is_finished_by_the_next(unixes: Unixes) -> None:
