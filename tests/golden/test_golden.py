@@ -60,8 +60,11 @@ class Facts:
         )
         return (Vpc(self.site, uuid(self.site, ref.name or ""), ref.name or "", ports),)
 
-    def switches(self, name: str) -> tuple[Switch, ...]:
+    def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return ()
+
+    def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
+        return (uuid(self.site, vpc.name, "group", name),)
 
     def chassis(self) -> Mapping[str, Chassis]:
         return {name: Chassis(name, name, True, bool(agent)) for name, agent in self.written["chassis"].items()}

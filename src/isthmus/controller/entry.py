@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.compile.view import Joined, Side
 from isthmus.errors import Problem
 from isthmus.model.intent import Interconnect

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from isthmus.backends.ovsdb.diff import Change, Owner, is_subnet
+from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile import names, overlap, transit
 from isthmus.compile.overlap import VpcKey

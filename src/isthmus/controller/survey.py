@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
 from isthmus.controller.conditions import answers

@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.compile.probes import SITE
 from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner

@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.tables import DEFAULTS, PARENTS, TOLERATED
-from isthmus.model.rows import INSTALLATION, KEY, OWNER, PATH, Parent, Row, Value
+from isthmus.model.rows import KEY, OWNER, Parent, Row, Value
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 CHILD_TABLES = frozenset(PARENTS.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row to add, change or remove.
-
-    columns   what it will hold (add), what changes (change), {} (remove)
-    parent    of an addition: the row whose set will hold it; of a removal: the one whose set holds it
-    deferred  its parent is not there yet: planned, not written
-    """
-
-    op: Literal["add", "change", "remove"]
-    table: str
-    key: str
-    uuid: str | None
-    columns: Mapping[str, Value]
-    parent: Parent | None = None
-    deferred: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    name: str
-    installation: str
-
-    def marks(self, row: Row) -> dict[str, str]:
-        return {OWNER: self.name, INSTALLATION: self.installation, KEY: row.key, PATH: row.path}
-
-
-def is_subnet(key: str) -> bool:
-    """The row belongs to a subnet that an Attachment defined."""
-    return key.split("/", 3)[2:3] == ["subnet"]
 
 
 class Differ:

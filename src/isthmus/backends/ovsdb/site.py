@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from isthmus.backends.changes import Change
 from isthmus.backends.ovsdb.client import Client
-from isthmus.backends.ovsdb.diff import Change
 from isthmus.backends.ovsdb.facts import NorthboundFacts
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.store import Store, lock_name
@@ -53,8 +53,13 @@ class OvnSite(Store):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._facts.vpcs(ref)
 
-    def switches(self, name: str) -> tuple[Switch, ...]:
+    def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
+        """Of the whole deployment: names of switches are nobody's."""
         return self._facts.switches(name)
+
+    def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
+        """OVN alone has none; the API refuses to name one."""
+        return ()
 
     def chassis(self) -> Mapping[str, Chassis]:
         """The site's own (ovn-ic adds other sites' gateways) by name; counters do not change `chassis_version`."""

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from isthmus.backends.changes import Change, Owner
 from isthmus.backends.ovsdb.client import Client
-from isthmus.backends.ovsdb.diff import Change, Differ, Owner
+from isthmus.backends.ovsdb.diff import Differ
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.tables import SINGLE_ROW
 from isthmus.backends.ovsdb.write import operations
