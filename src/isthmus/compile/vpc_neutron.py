@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import collapse_addresses
 
-from isthmus.compile import link
+from isthmus.compile import link, names
 from isthmus.compile.edge import Maker
 from isthmus.compile.routes import away
 from isthmus.compile.view import Defined, Joined, Side
@@ -51,7 +51,7 @@ class _Maker(Maker):
             "fixed_ips": frozenset(str(a.ip) for a in addresses),
         }
         if mac:
-            columns["mac_address"] = mac
+            columns |= {"mac_address": mac, "name": self.name(what)}
         return self.row("router_interface", what, columns, Parent("network", "ports", key=self.key(network)), path)
 
 
@@ -85,7 +85,7 @@ def _range(maker: _Maker, what: str, network: str, name: str, cidr: Prefix, pool
 
 def _subnet(side: Side, maker: _Maker, defined: Defined) -> Iterator[Row]:
     """In the router's own project, under the name that the user gave: it is hers."""
-    what, path = f"subnet/{defined.name}", f"{maker.path}.subnets[{defined.name}]"
+    what, path = f"subnet/{names.short(defined.name)}", f"{maker.path}.subnets[{defined.name}]"
     yield maker.row("network", what, {"name": defined.name, "project": side.vpc.project}, path=path)
     for network in defined.networks:
         yield _range(maker, f"{what}/{network.version}", what, defined.name, network.network, "", str(network.ip))

@@ -161,8 +161,8 @@ class Once:
         return self._holds(interconnect)
 
     def _holds(self, interconnect: str) -> bool:
-        stores = [*self.world.readable().values(), self.world.fabric]
-        return any(interconnect in s.index.owned for s in stores)
+        here = any(interconnect in s.interconnects() for s in self.world.readable().values())
+        return here or interconnect in self.world.fabric.index.owned
 
     async def hear(self, part: Part) -> Heard:
         """What documents, rows and facts know of it; what is silent gets its time where they do not know it.
@@ -238,7 +238,7 @@ class Once:
         if waiting := [s for s in entry.lingering if s in reached]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
         if not entry.clean and entry.failed is None:
-            return f"{entry.name}: ovn-ic has not made the transit switch's copy, or numbered its port, yet"
+            return f"{entry.name}: {entry.waits_for[1]}"
         if entry.intent is None or wait == "none" or entry.failed is not None:
             return ""
         verdicts = {c.type: c for c in conditions(entry, self.world, self.writer.written_cfg)}

@@ -83,8 +83,6 @@ class Switch:
     """UUIDs of the routers that it is on."""
     owned: str | None
     """`isthmus:key` where it is ours."""
-    empty: bool
-    """It has no port but ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from isthmus.backends.changes import Change, Owner, is_subnet
@@ -18,8 +18,10 @@ CHILD_TABLES = frozenset(PARENTS.values())
 class Differ:
     """Compares with one database's replica. What is not ours is invisible here, so it cannot be removed here."""
 
-    def __init__(self, rows: Rows, index: Index, owner: Owner) -> None:
-        self._rows, self._index, self._owner = rows, index, owner
+    def __init__(
+        self, rows: Rows, index: Index, owner: Owner, switch_of: Callable[[str], str | None] = lambda _: None
+    ) -> None:
+        self._rows, self._index, self._owner, self._switch_of = rows, index, owner, switch_of
 
     def diff(self, interconnect: str, desired: Iterable[Row]) -> list[Change]:
         """Changes that make the owned rows of one Interconnect equal `desired`; empty where they are."""
@@ -72,6 +74,9 @@ class Differ:
     def _parent(self, row: Row) -> tuple[Parent | None, bool]:
         """The parent with what identifies it now, and whether it is still missing."""
         parent = row.parent
+        if parent is not None and parent.network is not None:
+            switch = self._switch_of(parent.network)
+            return (Parent(parent.table, parent.column, uuid=switch), False) if switch else (parent, True)
         if parent is None or parent.name is None:
             return parent, False
         found = [
