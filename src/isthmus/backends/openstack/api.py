@@ -27,6 +27,9 @@ PAUSES = (0.2, 0.6)
 Only questions: of a change nobody knows whether it happened, so the next pass lists and sees.
 """
 
+VERSIONS = {"network": "/v2.0", "identity": "/v3"}
+"""Service -> the version that we speak; catalogs name a service with it or without."""
+
 REMEMBERED = 200
 """Calls of which the request id is kept."""
 
@@ -58,7 +61,8 @@ class Api:
         self.recent: deque[Call] = deque(maxlen=REMEMBERED)
         self.project = ""
         """Id of the project that our credentials are of: the owner of what no tenant may touch. Known after a call."""
-        self._adapters: dict[str, Any] = {}
+        self._session: Any = None
+        self._services: dict[str, tuple[Any, str]] = {}
         self._lock = threading.Lock()
 
     # -- calls ----------------------------------------------------------------------------------------------
@@ -91,12 +95,12 @@ class Api:
     def _once(self, service: str, method: str, path: str, **more: Any) -> tuple[Any, str]:
         from keystoneauth1 import exceptions  # noqa: PLC0415  # only where there is a cloud
 
-        adapter = self._adapter(service)
+        session, base = self._service(service)
         what = f"{method} {service} {path}"
         with self._lock:
             self.calls += 1
         try:
-            answer = adapter.request(path, method, raise_exc=False, timeout=TIMEOUT, **more)
+            answer = session.request(f"{base}{path}", method, raise_exc=False, timeout=TIMEOUT, **more)
         except exceptions.Unauthorized as error:
             raise Refused(self._problem("CredentialsRefused", what, str(error), CHECK_CLOUDS), 401, "") from error
         except exceptions.ConnectFailure as error:
@@ -108,22 +112,23 @@ class Api:
             raise self._refused(what, answer, request)
         return (answer.json() if answer.content else None), request
 
-    def _adapter(self, service: str) -> Any:
+    def _service(self, service: str) -> tuple[Any, str]:
+        """A session, and the address that paths are of."""
         with self._lock:
-            if service not in self._adapters:
-                self._adapters[service] = self._open(service)
-            return self._adapters[service]
+            if service not in self._services:
+                self._services[service] = self._open(service)
+            return self._services[service]
 
-    def _open(self, service: str) -> Any:
+    def _open(self, service: str) -> tuple[Any, str]:
         import openstack.config  # noqa: PLC0415
         from keystoneauth1 import exceptions  # noqa: PLC0415
         from openstack.exceptions import ConfigException  # noqa: PLC0415
 
         try:
             region = openstack.config.OpenStackConfig().get_one(cloud=self.cloud)
-            adapter = region.get_session_client(service)
-            adapter.connect_retries = adapter.status_code_retries = 0
-            self.project = self.project or adapter.session.get_project_id() or ""
+            session = self._session or region.get_session()
+            base = region.get_session_endpoint(service)
+            self.project = session.get_project_id() or ""
         except ConfigException as error:
             raise WorldError(self._problem("UnknownCloud", "clouds.yaml", str(error), CHECK_CLOUDS)) from error
         except exceptions.Unauthorized as error:
@@ -131,7 +136,12 @@ class Api:
             raise Refused(problem, 401, "") from error
         except exceptions.ClientException as error:
             raise Unreachable(self._problem("ApiUnreachable", "a token", str(error), CHECK_SERVICE)) from error
-        return adapter
+        if not base:
+            text = f"the catalog has no service {service!r} in region {region.get_region_name()!r}"
+            raise WorldError(self._problem("NoEndpoint", "the catalog", text, "check region_name in clouds.yaml"))
+        self._session, version = session, VERSIONS[service]
+        base = base.rstrip("/")
+        return session, base if base.endswith(version) else base + version
 
     # -- refusals -------------------------------------------------------------------------------------------
 

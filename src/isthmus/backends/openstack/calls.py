@@ -31,6 +31,7 @@ class Calls:
     def __init__(self, api: Api, listing: Listing, known: Mapping[Place, str], may: Callable[[], bool]) -> None:
         self._api, self._listing, self._may = api, listing, may
         self._ids = dict(known)
+        self._tags: dict[str, list[str]] = {}
 
     def run(self, changes: Iterable[Change]) -> None:
         """Raises WorldError at the first call that is refused; what was done until then stays done."""
@@ -50,6 +51,8 @@ class Calls:
                 self._change(change)
         for table in REMOVE:
             self._all_gone(table, by["remove", table])
+        for path, tags in self._tags.items():
+            self._send("PUT", path, {"tags": tags})
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         if not self._may():
@@ -66,16 +69,14 @@ class Calls:
             self._ids[table, change.key] = _MAKE[table](self, change)
 
     def _made(self, resource: str, body: Mapping[str, Any]) -> str:
+        """Make it; tags take a call of their own, and packets do not wait for them."""
         path = f"/{resource.replace('_', '-')}s"
         given = dict(body)
         tags = sorted(given.pop("tags", ()))
-        early = "tag-creation" in self._listing.extensions
-        if tags and early:
-            given["tags"] = tags
-        made = self._send("POST", path, {resource: given})[resource]["id"]
-        if tags and not early:
-            self._send("PUT", f"{path}/{made}/tags", {"tags": tags})
-        return str(made)
+        made = str(self._send("POST", path, {resource: given})[resource]["id"])
+        if tags:
+            self._tags[f"{path}/{made}/tags"] = tags
+        return made
 
     def _network(self, change: Change) -> str:
         words = _words(change)
