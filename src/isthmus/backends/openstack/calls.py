@@ -56,7 +56,7 @@ class Calls:
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         if not self._may():
-            raise Conflict(Problem("Conflict", f"{method} {path}: not sent: another isthmus holds the lock now"))
+            raise Conflict(Problem("Conflict", f"{method} {path}: not sent: we are stopping, or lost the lock"))
         return self._api.send(method, path, body)
 
     # -- adding ---------------------------------------------------------------------------------------------
@@ -168,9 +168,11 @@ class Calls:
         resource = "port" if change.table == "router_interface" else change.table
         path = f"/{resource.replace('_', '-')}s/{change.uuid}"
         columns = dict(change.columns)
-        tags, addresses = columns.pop("tags", None), columns.pop("addresses", None)
+        tags, addresses, router = (columns.pop(c, None) for c in ("tags", "addresses", "router"))
         if columns:
             self._send("PUT", path, {resource: columns})
+        if router:
+            self._send("PUT", f"/routers/{router}/add_router_interface", {"port_id": change.uuid})
         if isinstance(tags, frozenset):
             self._send("PUT", f"{path}/tags", {"tags": sorted(map(str, tags))})
         if isinstance(addresses, frozenset):

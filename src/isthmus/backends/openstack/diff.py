@@ -12,7 +12,10 @@ from isthmus.backends.openstack.owned import Place
 from isthmus.model.rows import Parent, Row, Value
 
 MUTABLE = frozenset({"name", "addresses", "description", "tags"})
-"""Columns that a call can change. An object that differs in another one is removed and made anew."""
+"""Columns that a call can change. An object that differs in another one is removed and made anew.
+
+A port that no router has yet may be given to one: somebody died, or was refused, between two calls.
+"""
 
 RESOURCE = {"router_interface": "port"}
 """Our table -> the resource that it is, where the two have different names."""
@@ -73,7 +76,11 @@ class _Differ:
             yield Change("add", row.table, row.key, None, columns, row.parent)
             return
         now = self._read(row.table, right[0])
-        changed = {c: v for c, v in columns.items() if c in MUTABLE and now[c] != v and self._cares(row, c)}
+        changed: dict[str, Value] = {
+            c: v for c, v in columns.items() if c in MUTABLE and now.get(c, v) != v and self._cares(row, c)
+        }
+        if now.get("router") == "":
+            changed["router"] = columns["router"]
         if changed:
             yield Change("change", row.table, row.key, right[0]["id"], changed)
 
@@ -94,6 +101,8 @@ class _Differ:
     def _is(self, row: Row, columns: Mapping[str, Value], one: Object) -> bool:
         """The object is this one, apart from what can be changed."""
         now = self._read(row.table, one)
+        if now.get("router") == "":
+            now["router"] = columns["router"]
         same = all(now[c] == v for c, v in columns.items() if c not in MUTABLE and self._compared(row, c))
         return same and self._holds(row.parent, one)
 

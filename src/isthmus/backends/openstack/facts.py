@@ -89,7 +89,8 @@ class NeutronFacts:
     def _role(self, router: Object, port: Object, network: Object | None) -> Role:
         if port["device_owner"] == "network:router_gateway" or network is None:
             return Role.EXTERNAL
-        if network["router:external"] or network["provider:physical_network"]:
+        # Whoever is not admin may not see the latter; the rows have a localnet port then.
+        if network.get("router:external") or network.get("provider:physical_network"):
             return Role.EXTERNAL
         if network["project_id"] == self._listing.project and owner_of(network):
             return Role.LINK

@@ -20,7 +20,7 @@ from isthmus.backends.openstack.facts import NeutronFacts
 from isthmus.backends.openstack.listing import Listing, fetch
 from isthmus.backends.openstack.owned import Owned, owned
 from isthmus.backends.ovsdb.site import OvnSite
-from isthmus.errors import IsthmusError, Problem
+from isthmus.errors import Conflict, IsthmusError, Problem
 from isthmus.model.facts import Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
 from isthmus.model.rows import Record, Row, neutron
@@ -222,12 +222,15 @@ class OpenStackSite(OvnSite):
             async with self._places:
                 await asyncio.to_thread(self._run, interconnect, changes)
             self._refused.pop(interconnect, None)
+        except Conflict as error:
+            log.info("interconnect %s: %s", interconnect, error)
         except IsthmusError as error:
             before = self._refused.get(interconnect)
             self._refused[interconnect] = _Refusal(error.problems[0], changes, before)
             log.warning("interconnect %s: %s", interconnect, error)
         finally:
-            await self._list()
+            if not self._closing:
+                await self._list()
             del self._calling[interconnect]
             self._wake()
 
