@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -168,3 +168,25 @@ def spelled(key: str, subnet: Object) -> str | None:
         return None
     head, digest = key.split("/")[:3], key.split("/")[3]
     return "/".join([*head, subnet["name"]]) if short(subnet["name"]) == digest else None
+
+
+def unseen(listing: Listing, northbound: NorthboundFacts, needed: Iterable[str]) -> str:
+    """A router of Neutron's in the rows, or a router's ports, that a listing lacks; "" where it lacks none.
+
+    needed  ids of the routers that matter; of others only the ports are looked for
+    """
+    for router in sorted(set(needed) - listing.tables["router"].keys()):
+        if northbound.router(f"neutron-{router}"):
+            return f"router {router}"
+    for router in listing.tables["router"]:
+        row = northbound.router(f"neutron-{router}")
+        ports = [p for p in northbound.vpc(str(row["_uuid"])).ports if p.name.startswith("lrp-")] if row else []
+        shown = listing.router_ports.get(router, ())
+        if ports and not shown:
+            return f"ports of router {router}"
+        for port in shown:
+            if port["network_id"] not in listing.tables["network"] and northbound.switch(
+                f"neutron-{port['network_id']}"
+            ):
+                return f"network {port['network_id']} on router {router}"
+    return ""
