@@ -29,6 +29,8 @@ READY = 20.0
 WIDTH = 150
 """Characters of a line that is shown."""
 REMEDY = "`isthmus demo --keep` leaves the lab, to look into it"
+COUNTED = ("isthmus:claim:", "neutron:revision_number")
+"""Keys of maps that stay, or count on, when all else is removed: our claim, and how often Neutron changed an object."""
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
 
 
@@ -240,7 +242,7 @@ def _plain(value: Any) -> Any:
         case ["set", list(items)]:
             return sorted(json.dumps(i) for i in items)
         case ["map", list(items)]:
-            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith("isthmus:claim:"))
+            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith(COUNTED))
     return value
 
 
