@@ -220,7 +220,7 @@ def versions(lab: Lab, site: str) -> dict[str, str]:
 def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
     """`DATABASE TABLE UUID` -> row, of a lab's snapshot; without OVN's own counters and the claim of the owner's name.
 
-    The claim stays when all else is removed; where IC_NB_Global was empty, its row was made for it.
+    The claim and the zone's name stay when all else is removed; where IC_NB_Global was empty, its row was made for it.
     """
     found = {}
     for database, tables in shot.items():
@@ -230,6 +230,7 @@ def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
                     column: _plain(value)
                     for column, value in row.items()
                     if column not in COUNTERS and not column.endswith("_timestamp")
+                    if (table, column) != ("NB_Global", "name")
                 }
                 if table != "IC_NB_Global" or any(columns.values()):
                     found[f"{database} {table} {uuid}"] = columns
