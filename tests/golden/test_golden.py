@@ -64,6 +64,10 @@ class Facts:
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return ()
 
+    @property
+    def admits(self) -> bool:
+        return True
+
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         return (uuid(self.site, vpc.name, "group", name),)
 

@@ -214,6 +214,10 @@ class OpenStackSite(OvnSite):
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return self._neutron.switches(name, vpc) if self._neutron else ()
 
+    @property
+    def admits(self) -> bool:
+        return self._listing is not None and self._listing.admits
+
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         return self._neutron.security_groups(name, vpc) if self._neutron else ()
 

@@ -82,6 +82,10 @@ class OvnSite(Store):
         """Of the whole deployment: names of switches are nobody's."""
         return self._facts.switches(name)
 
+    @property
+    def admits(self) -> bool:
+        return False
+
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         """OVN alone has none; the API refuses to name one."""
         return ()
