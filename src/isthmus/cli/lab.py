@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -137,8 +138,19 @@ def _exec(args: argparse.Namespace, out: Output) -> int:
     argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
     if not argv:
         raise IntentError(Problem("Usage", "no command is given", remedy="isthmus lab exec PLACE -- CMD"))
-    Lab.open(_name(args)).replace_process(args.where, argv)
+    lab = Lab.open(_name(args))
+    if args.where in lab.state.servers:
+        return _exec_in_guest(lab, args.where, argv)
+    lab.replace_process(args.where, argv)
     return EXIT_WORLD  # not reached: this process is the command now
+
+
+def _exec_in_guest(lab: Lab, where: str, argv: list[str]) -> int:
+    """What is piped in is its input; a guest has no terminal for ours."""
+    done = lab.exec(where, argv, input=None if sys.stdin.isatty() else sys.stdin.read())
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def _logs(args: argparse.Namespace, out: Output) -> int:

@@ -99,7 +99,9 @@ class Builder:
         wanted: list[dict[str, str | None]] = [{"name": "underlay", "hostname": None, "run": None}]
         for node in self.layout.nodes:
             own = None if node == "operator" else str(self.paths.run(node))
-            wanted.append({"name": node, "hostname": node, "run": own})
+            wanted.append(
+                {"name": node, "hostname": node, "run": own, "own": str(self.paths.root / "nodes" / node / "own")}
+            )
         wanted += [{"name": m.name, "hostname": None, "run": None} for m in self.layout.machines]
         self.state.namespaces = ask_keeper(self.state, {"create": wanted})
         self.state.save()

@@ -66,6 +66,10 @@ class State:
     """Endpoints that came later."""
     serial: int = 1
     """Number of the next of them."""
+    ports: dict[str, str] = field(default_factory=dict)
+    """Endpoint -> its Logical_Switch_Port, where somebody else names that: Neutron, by the port's id."""
+    servers: dict[str, str] = field(default_factory=dict)
+    """Endpoint that is a guest -> Nova's id of its server, which is libvirt's of its domain."""
 
     @property
     def mark(self) -> str:

@@ -68,6 +68,11 @@ def test_a_command_says_its_code_and_what_it_wrote(port):
     assert port.run("sh", "-c", "echo out; echo err >&2; exit 3") == (3, "out\n", "err\n")
 
 
+def test_a_command_that_is_waited_for_needs_one_request(port):
+    status = port.call("guest-exec", path="echo", arg=["hi"], wait=5000)
+    assert (status["exitcode"], b64decode(status["out-data"])) == (0, b"hi\n")
+
+
 def test_commands_follow_each_other(port):
     assert [port.run("echo", str(n))[1] for n in range(5)] == [f"{n}\n" for n in range(5)]
 
@@ -91,7 +96,7 @@ def test_a_child_that_stays_in_the_background_does_not_hold_its_parent(port):
 def test_a_command_that_still_runs_says_so_and_others_run_meanwhile(port):
     pid = port.call("guest-exec", path="cat", **{"input-data": ""})["pid"]
     slow = port.call("guest-exec", path="sleep", arg=["30"])["pid"]
-    assert port.call("guest-exec-status", pid=slow, wait=1) == {"exited": False}
+    assert port.call("guest-exec-status", pid=slow, wait=1) == {"pid": slow, "exited": False}
     assert port.call("guest-exec-status", pid=pid, wait=5000)["exited"]
     port.run("kill", str(slow))
     assert port.call("guest-exec-status", pid=slow, wait=5000)["signal"] == 15

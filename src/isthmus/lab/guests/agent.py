@@ -110,10 +110,10 @@ class Child:
 
     def status(self) -> "dict[str, Any]":
         if self.code is None:
-            return {"exited": False}
+            return {"pid": self.pid, "exited": False}
         how = {"exitcode": self.code} if self.code >= 0 else {"signal": -self.code}
         out, err = (binascii.b2a_base64(bytes(said), newline=False).decode() for said in self.said)
-        return {"exited": True, **how, "out-data": out, "err-data": err}
+        return {"pid": self.pid, "exited": True, **how, "out-data": out, "err-data": err}
 
 
 def checksum(data: bytes) -> int:
@@ -246,10 +246,13 @@ class Agent:
             self.watch(fd, child, select.POLLIN)
         if child.input:
             self.watch(child.stdin, child, select.POLLOUT)
+        if arguments.get("wait"):
+            self.awaited = child, time.monotonic() + arguments["wait"] / 1000
+            return None
         return {"pid": child.pid}
 
     def do_guest_exec_status(self, arguments: "dict[str, Any]") -> "Any":
-        """With `wait`, in milliseconds: not before it has ended, or that much later."""
+        """With `wait`, in milliseconds, here and with guest-exec: when it has ended, or that much later."""
         child = self.children[arguments["pid"]]
         if child.code is None and arguments.get("wait"):
             self.awaited = child, time.monotonic() + arguments["wait"] / 1000
