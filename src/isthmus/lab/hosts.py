@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,20 @@ def host_pki(paths: Paths, host: Host, address: str, sb_ca: Authority) -> None:
     bundle(pki / "sb-ca.pem", sb_ca)
 
 
-def configure(paths: Paths, layout: Layout, site: SiteLayout, host: Host, datapath: str) -> None:
-    """Fill the host's Open vSwitch database in one transaction, before ovs-vswitchd starts."""
+def configure(
+    paths: Paths,
+    layout: Layout,
+    site: SiteLayout,
+    host: Host,
+    datapath: str,
+    ports: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Fill the host's Open vSwitch database in one transaction, before ovs-vswitchd starts.
+
+    ports  endpoint -> iface-id, of those who have one already
+    extra  more external_ids of the host
+    """
     node = layout.nodes[host.name]
     kind = "netdev" if datapath == "userspace" else "system"
     ids = {
@@ -121,9 +134,10 @@ def configure(paths: Paths, layout: Layout, site: SiteLayout, host: Host, datapa
     }
     if host.gateway:
         ids["ovn-is-interconn"] = "true"
+    ids |= extra or {}
     mine = [m for m in site.machines if m.host == host.name]
     bridges = _Bridges(kind)
-    bridges.add("br-int", {}, "secure", [(m.link, m.name) for m in mine if not m.external])
+    bridges.add("br-int", {}, "secure", [(m.link, ports.get(m.name, "")) for m in mine if not m.external])
     external = [m for m in mine if m.external]
     if any(s.external for s in site.subnets):
         ids["ovn-bridge-mappings"] = f"{PHYSICAL}:br-ext"

@@ -116,5 +116,6 @@ def _decode(values: dict[str, Any]) -> Machine:
             "addresses": tuple(map(ip_interface, values["addresses"])),
             "gateways": tuple(map(ip_address, values["gateways"])),
             "routes": (),
+            "security_groups": None if (groups := values["security_groups"]) is None else tuple(groups),
         }
     )
