@@ -156,6 +156,9 @@ def _programs() -> Iterator[cpio.Entry]:
     yield cpio.file("init", (HERE / "init").read_bytes(), 0o755)
     yield cpio.file("etc/udhcpc.sh", (HERE / "udhcpc.sh").read_bytes(), 0o755)
     yield cpio.file("bin/busybox", _bytes(BUSYBOX, "busybox-static"), 0o755)
+    for applet in _said([str(BUSYBOX), "--list"]).split():
+        if applet != "busybox":
+            yield cpio.link(f"bin/{applet}", "busybox")
     for folder in ("proc", "sys", "dev"):
         yield cpio.directory(folder)
     # The kernel opens it before anything is mounted.
