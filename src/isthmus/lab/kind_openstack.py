@@ -59,6 +59,7 @@ class OpenstackKind(OvnKind):
         environment.install(cloud.line, lab.state, lab.progress)
         template.place(cloud, parts(cloud.site.site), lab.progress)
         clouds.write(cloud)
+        clouds.tools(cloud, hosts.isthmus())
 
     def _service(self, lab: Site, key: str, needs: list[Future[None]]) -> None:
         for need in needs:

@@ -344,5 +344,15 @@ class Paths:
         return self.operator / "config"
 
     @property
+    def programs(self) -> Path:
+        """The operator's tools beside `isthmus`."""
+        return self.operator / "bin"
+
+    @property
+    def outside(self) -> Path:
+        """The same tools for a shell outside the lab: each enters it."""
+        return self.operator / "bin-outside"
+
+    @property
     def tls(self) -> Path:
         return self.operator / "tls"

@@ -219,13 +219,17 @@ def log_file(state: State, daemon: Daemon) -> Path:
 
 
 def _runs(fd: int) -> bool:
-    """Whether the process of a /proc directory's descriptor is there, and more than a corpse."""
+    """Whether the process of a /proc directory's descriptor is there, and more than a corpse.
+
+    A first thread may be dead before the others: then they still hold what the process has.
+    """
     try:
         stat = os.open("stat", os.O_RDONLY, dir_fd=fd)
     except OSError:
         return False
     try:
-        return os.read(stat, 4096).rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        dead = os.read(stat, 4096).rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return not dead or len(os.listdir(f"/proc/self/fd/{fd}/task")) > 1
     except OSError:
         return False
     finally:

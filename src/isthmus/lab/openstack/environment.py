@@ -26,8 +26,9 @@ def lock_file(line: str) -> Path:
 @cache
 def key(line: str) -> str:
     """Another environment for other packages or another Python."""
-    made_of = lock_file(line).read_bytes() + sys.version.encode() + sys.base_prefix.encode()
-    return hashlib.sha256(made_of).hexdigest()[:16]
+    pinned = [text for text in lock_file(line).read_text(encoding="utf-8").splitlines() if "#" not in text]
+    made_of = "\n".join([*pinned, sys.version, sys.base_prefix])
+    return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
 def path(line: str) -> Path:
