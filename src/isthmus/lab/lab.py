@@ -112,8 +112,9 @@ class Lab(Faults, Plugs, Guests):
 
     @property
     def machines(self) -> tuple[Machine, ...]:
-        """Endpoints, of the lab file and plugged in later."""
-        return self.layout.machines + self.plugged
+        """Endpoints, of the lab file and plugged in later; without guests that have no server any more."""
+        there = tuple(m for m in self.layout.machines if not m.guest or m.name in self.state.servers)
+        return there + self.plugged
 
     def machine(self, name: str) -> Machine:
         """Raises KeyError."""

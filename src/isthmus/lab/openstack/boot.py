@@ -84,6 +84,6 @@ class Boot:
 
     def _up(self, machine: Machine) -> bool:
         """Whether the guest has said that it has its address, and that its agent listens."""
-        path = console(self.cloud, machine, self.lab.state.servers[machine.name])
+        path = console(self.cloud.paths, machine, self.lab.state.servers[machine.name])
         said = path.read_text(errors="replace") if path.exists() else ""
         return all(f"isthmus guest: {what}" in said for what in ("eth0 ", "agent"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab.guests.image import Image
-from isthmus.lab.layout import Machine
+from isthmus.lab.layout import Machine, Paths
 from isthmus.lab.openstack import keystone
 from isthmus.lab.openstack.api import Api, Json
 from isthmus.lab.openstack.cloud import Cloud
@@ -141,16 +141,17 @@ def failed(name: str, server: Json) -> WorldError:
     return WorldError(Problem("ServerFailed", f"server {name}: {said}", remedy="`isthmus lab logs` of nova-compute"))
 
 
-def console(cloud: Cloud, machine: Machine, server: str) -> Path:
+def console(paths: Paths, machine: Machine, server: str) -> Path:
     """What a guest has written to its console, as a file of this machine."""
-    return cloud.paths.run(machine.host) / "nova" / "instances" / server / "console.log"
+    return paths.run(machine.host) / "nova" / "instances" / server / "console.log"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One server, as its project's member handles it. Every method returns when it is done; WorldError where not.
 
-    ready  whether the guest answers
+    ready   whether the guest answers
+    forget  it is no more
     """
 
     name: str
@@ -158,6 +159,7 @@ class Server:
     api: Api
     going: Callable[[], bool]
     ready: Callable[[], bool]
+    forget: Callable[[], None]
 
     @property
     def status(self) -> str:
@@ -184,6 +186,7 @@ class Server:
         """Its port stays: it is the project's own."""
         self.api.delete("compute", f"/servers/{self.id}")
         until(self._gone, f"the end of server {self.name}", self.going)
+        self.forget()
 
     def _gone(self) -> bool:
         found = self.api.get("compute", "/servers")["servers"]
