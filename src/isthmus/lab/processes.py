@@ -99,11 +99,16 @@ def start(state: State, daemon: Daemon) -> None:
             raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} wrote no {pidfile}"))
         time.sleep(0.001)
     while daemon.answers and not _answers(state, daemon):
-        fd = process(state, daemon)
-        if fd is None or time.monotonic() > deadline or not state.alive():
-            raise WorldError(_silent(state, daemon, "ended" if fd is None else "does not answer"))
-        os.close(fd)
+        ended = not _there(state, daemon)
+        if ended or time.monotonic() > deadline or not state.alive():
+            raise WorldError(_silent(state, daemon, "ended" if ended else "does not answer"))
         time.sleep(0.02)
+
+
+def _there(state: State, daemon: Daemon) -> bool:
+    """Whether its process is there, be it under the name of a script that becomes the program in a moment."""
+    pid = Path(daemon.pidfile).read_text(encoding="utf-8").strip()
+    return Path(f"/proc/{state.keeper}/root/proc/{pid}").exists()
 
 
 def _answers(state: State, daemon: Daemon) -> bool:
@@ -159,8 +164,9 @@ def process(state: State, daemon: Daemon) -> int | None:
         fd = os.open(f"/proc/{state.keeper}/root/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, ValueError):
         return None
-    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip()
-    if not Path(daemon.argv[0]).name.startswith(name[:15]):
+    # OpenStack's programs write what they do behind their name.
+    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip().partition(":")[0]
+    if not (daemon.process or Path(daemon.argv[0]).name).startswith(name):
         os.close(fd)
         return None
     return fd

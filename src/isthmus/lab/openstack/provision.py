@@ -176,10 +176,9 @@ class Provision:
             "fixed_ips": [
                 {"subnet_id": self.made.subnets[switch, a.network], "ip_address": str(a.ip)} for a in machine.addresses
             ],
-            "device_owner": OWNER,
-            "device_id": machine.name,
-            "binding:host_id": machine.host,
         }
+        if not machine.guest:  # of a guest Nova says so
+            body |= {"device_owner": OWNER, "device_id": machine.name, "binding:host_id": machine.host}
         return body | security(machine, {n: i for (t, n), i in self.made.groups.items() if t == machine.tenant})
 
 
