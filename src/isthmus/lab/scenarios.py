@@ -58,6 +58,14 @@ _ALL = (
         cut=Cut("tenant-a", "a-db"),
         trace=("east/east-a-pods-1", "10.3.1.12"),
     ),
+    Scenario(
+        name="cluster-to-cloud",
+        says="a real OpenStack, servers booted by Nova, and an OVN deployment; two projects with the same addresses, "
+        "of which one lets the other side in by its security group and one only reaches out",
+        lab="cluster-to-cloud",
+        cut=Cut("tenant-a", "a-db"),
+        trace=("cluster/cluster-a-pods-1", "10.1.1.11"),
+    ),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}
