@@ -34,6 +34,7 @@ class Scenario:
     says   one line, for people
     lab    a built-in lab or the path of a lab file
     trace  source and target of the path that is drawn, as `isthmus trace` takes them
+    shut   (tenant, site) whose machines reach out, and let nothing new in from other sites
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scenario:
     lab: str
     cut: Cut
     trace: tuple[str, str]
+    shut: frozenset[tuple[str, str]] = frozenset()
 
 
 _ALL = (
@@ -65,6 +67,7 @@ _ALL = (
         lab="cluster-to-cloud",
         cut=Cut("tenant-a", "a-db"),
         trace=("cluster/cluster-a-pods-1", "10.1.1.11"),
+        shut=frozenset({("b", "cloud")}),
     ),
 )
 

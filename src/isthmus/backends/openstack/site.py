@@ -132,6 +132,11 @@ class OpenStackSite(OvnSite):
                 self._failure = error.problems[0]
                 self._wake()
                 return
+            except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
+                log.exception("cloud %s", self.site.cloud)
+                self._failure = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
+                self._wake()
+                return
             recovered, self._failure = self._failure is not None, None
             if listing != self._listing:
                 self._take(listing)
@@ -259,6 +264,10 @@ class OpenStackSite(OvnSite):
             before = self._refused.get(interconnect)
             self._refused[interconnect] = _Refusal(error.problems[0], changes, before)
             log.warning("interconnect %s: %s", interconnect, error)
+        except Exception as error:
+            log.exception("interconnect %s", interconnect)
+            problem = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
+            self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
         finally:
             if not self._closing:
                 await self._list()
