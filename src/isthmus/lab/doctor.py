@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab.openstack import environment as openstack
 from isthmus.lab.ovn import SCHEMAS
 from isthmus.lab.processes import environment
+from isthmus.lab.spec import LINES, LabFile
 
 PROGRAMS = {
     "ovsdb-server": "openvswitch-switch",
@@ -25,6 +28,12 @@ PROGRAMS = {
     "nsenter": "util-linux",
 }
 """Program -> the Debian package that has it."""
+OPENSTACK = {
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
+    "mariadb": "mariadb-client-core",
+}
+"""As PROGRAMS; only sites of type openstack need them."""
 SCHEMA_PACKAGES = {
     "OVN_IC_Northbound": "ovn-ic-db",
     "OVN_IC_Southbound": "ovn-ic-db",
@@ -42,14 +51,17 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> list[Check]:
-    """Everything a lab needs, in the order of repair."""
-    return [_root(), *_programs(), *_schemas(), _python(), _tun(), _datapath()]
+def examine(file: LabFile | None = None) -> list[Check]:
+    """Everything that a lab needs, or any lab without a file, in the order of repair."""
+    checks = [_root(), *_programs(PROGRAMS), *_schemas(), _python(), _tun(), _datapath()]
+    if file is None or any(site.type == "openstack" for site in file.sites):
+        checks += [*_programs(OPENSTACK), *(_openstack(line) for line in LINES)]
+    return checks
 
 
-def require() -> None:
-    """Raises WorldError with all that is missing and how to get it."""
-    missing = [c for c in examine() if not c.ok]
+def require(file: LabFile) -> None:
+    """Raises WorldError with all that is missing for a lab and how to get it."""
+    missing = [c for c in examine(file) if not c.ok]
     if not missing:
         return
     packages = sorted({c.remedy.rpartition(" ")[2] for c in missing if c.remedy.startswith("apt-get")})
@@ -64,10 +76,10 @@ def _root() -> Check:
     return Check("root", ok, "yes" if ok else "no", "" if ok else "run as root: a lab makes namespaces")
 
 
-def _programs() -> list[Check]:
+def _programs(wanted: Mapping[str, str]) -> list[Check]:
     path = environment()["PATH"]
     checks = []
-    for program, package in PROGRAMS.items():
+    for program, package in wanted.items():
         where = shutil.which(program, path=path)
         checks.append(
             Check(program, bool(where), where or "not there", "" if where else f"apt-get install -y {package}")
@@ -89,6 +101,15 @@ def _schemas() -> list[Check]:
 def _python() -> Check:
     ok = importlib.util.find_spec("cryptography") is not None
     return Check("cryptography", ok, "yes" if ok else "not there", "" if ok else "pip install 'isthmus[lab]'")
+
+
+def _openstack(line: str) -> Check:
+    """Not being there is no fault: `lab up` gets it."""
+    there = openstack.cached(line)
+    found = (
+        str(openstack.path(line)) if there else "not cached; the first lab with it installs it, from a package index"
+    )
+    return Check(f"OpenStack with Neutron {line}", True, found)
 
 
 def _tun() -> Check:
