@@ -29,7 +29,7 @@ class Boot:
         self, pool: ThreadPoolExecutor, data: Future[None], services: dict[str, Future[None]], provision: Future[None]
     ) -> list[Future[None]]:
         """All work. `services` by short name; `provision` is done when the endpoints have ports."""
-        picture = pool.submit(image, self.lab.progress)
+        picture = pool.submit(image, self.lab.progress, self.lab.state.alive)
         started = {
             host.name: pool.submit(self._host, host, [data, services["rabbitmq"]])
             for host in self.cloud.site.site.hosts
