@@ -75,7 +75,7 @@ def _up(args: argparse.Namespace, out: Output) -> int:
     if args.name is not None:
         state.checked(args.name)
     file = spec.load(args.file, name=args.name, tenants=args.tenants, agents=args.agents)
-    doctor.require()
+    doctor.require(file)
 
     def progress(text: str) -> None:
         out.note(f"{time.monotonic() - begin:6.2f} s  {text}")
@@ -164,7 +164,7 @@ def _env(args: argparse.Namespace, out: Output) -> int:
     lab = Lab.open(_name(args))
     found = lab.operator(lab.paths.outside)
     if args.cloud:
-        known = clouds.names(lab.paths)
+        known = clouds.read(lab.paths)
         if args.cloud not in known:
             remedy = f"one of: {', '.join(known)}" if known else "build a lab with a site of type openstack"
             raise IntentError(Problem("NoSuchCloud", f"the lab has no cloud {args.cloud!r}", remedy=remedy))

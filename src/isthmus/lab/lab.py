@@ -120,9 +120,13 @@ class Lab(Faults, Plugs, Guests):
         """Raises KeyError."""
         return {m.name: m for m in self.machines}[name]
 
+    def port(self, name: str) -> str:
+        """The Logical_Switch_Port of an endpoint: its name, or on openstack the id of its Neutron port."""
+        return self.state.ports.get(name, name)
+
     def site(self, name: str) -> SiteHandle:
         """Raises KeyError."""
-        return SiteHandle(self, {s.name: s for s in self.layout.sites}[name])
+        return SiteHandle(self, self.site_layout(name))
 
     @property
     def sites(self) -> tuple[SiteHandle, ...]:
@@ -300,11 +304,13 @@ class SiteHandle:
         return self.lab.daemon(f"{self.name}/{short}")
 
     def cloud(self, user: str = "admin") -> Connection:
-        """The site's OpenStack as `admin`, `isthmus` (the service user) or a tenant; usable from this process."""
+        """The site's OpenStack as `admin`, `isthmus` (the service user) or a tenant; usable from this process.
+
+        Raises KeyError.
+        """
         from isthmus.lab.openstack.connection import connect  # noqa: PLC0415  # takes half a second
 
-        net = self.lab.state.path("operator")
-        return connect(net, clouds.file(self.lab.paths), clouds.entry(self.name, user))
+        return connect(self.lab.state.path("operator"), clouds.read(self.lab.paths)[clouds.entry(self.name, user)])
 
     def cut(self) -> None:
         """Its databases are out of the operator's reach: silence. Hosts and their traffic are not touched."""

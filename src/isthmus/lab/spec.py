@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,9 @@ Template = Annotated[str, Field(pattern=r"^[a-z0-9{]([a-z0-9{}-]*[a-z0-9}])?$", 
 Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
+Line = Literal["29", "28", "27"]
+LINES: tuple[Line, ...] = get_args(Line)
+"""Release lines of Neutron, the newest first."""
 
 RESERVED = ("operator", "fabric", "underlay")
 BUILTIN = Path(__file__).with_name("builtin")
@@ -121,7 +124,7 @@ class OpenStack(_Model):
     """What runs on top of the OVN deployment of a site of type `openstack`."""
 
     nova: bool = Field(default=True, description="false: Keystone and Neutron only; endpoints are namespaces")
-    neutron: Literal["29", "28", "27"] = Field(default="29", description="its release line")
+    neutron: Line = Field(default="29", description="its release line")
 
 
 class Things(_Model):

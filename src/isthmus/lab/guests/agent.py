@@ -135,8 +135,6 @@ class Stream:
         self.run, self.port, self.size = arguments["run"], arguments["port"], arguments["size"]
         self.targets, self.interval, self.count = arguments["targets"], arguments["interval"], arguments["count"]
         self.echo = arguments["protocol"] == "icmp"
-        # Times are told by the clock of whoever asks.
-        self.ahead = arguments["now"] - time.time_ns()
         self.sent: list[list[tuple[int, int]]] = [[] for _ in self.targets]
         self.sequence, self.due = 0, time.monotonic()
         self.sockets: dict[int, _socket.socket] = {}
@@ -148,7 +146,7 @@ class Stream:
     def round(self) -> None:
         """One packet to each target."""
         for at, (source, target, address) in enumerate(self.targets):
-            now = time.time_ns() + self.ahead
+            now = time.time_ns()
             mark = _struct.pack(MARK, MAGIC, self.run, source, target, self.sequence, now)
             try:
                 self._send(address, mark.ljust(self.size, b"\0"))
@@ -277,8 +275,9 @@ class Agent:
         return {}
 
     def do_isthmus_send(self, arguments: "dict[str, Any]") -> "Any":
+        """Returns what the guest's clock says."""
         self.streams[arguments["run"]] = Stream(arguments)
-        return {}
+        return {"clock": time.time_ns()}
 
     def do_isthmus_sent(self, arguments: "dict[str, Any]") -> "Any":
         """What a stream has sent; with `stop` it ends and is forgotten."""

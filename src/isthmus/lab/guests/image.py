@@ -13,12 +13,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab.guests import cpio
+from isthmus.lab.openstack.cache import complete, once, root
 
 HERE = Path(__file__).parent
 META_PACKAGE = "linux-image-cloud-amd64"
@@ -58,64 +58,56 @@ class Image:
     initrd: Path
 
 
-def cache() -> Path:
-    """Where parts are kept: $ISTHMUS_CACHE, or /var/cache/isthmus."""
-    return Path(os.environ.get("ISTHMUS_CACHE") or "/var/cache/isthmus")
-
-
-def image(say: Callable[[str], None] = lambda _: None) -> Image:
-    """The guest image, from the cache or made now. Raises WorldError where a part cannot be had."""
-    kernel = _kernel(say)
+def image(say: Callable[[str], None], going: Callable[[], bool]) -> Image:
+    """The guest image, from the cache or made now, while `going()`. Raises WorldError where a part cannot be had."""
+    kernel = _kernel(say, going)
     contents = [*_programs(), *_python(), *_modules(kernel)]
     digest = hashlib.sha256(kernel.name.encode())
     for entry in contents:
         digest.update(repr((entry.name, entry.mode, len(entry.data))).encode() + entry.data)
     key = digest.hexdigest()[:16]
-    folder = cache() / "guests" / key
-    if not folder.is_dir():
-        say("the guests' RAM disk")
-        with _complete(folder) as new:
-            (new / "initrd").write_bytes(cpio.archive(contents))
-            # A hard link costs nothing, and an image stays whole when its kernel goes.
-            os.link(kernel / "vmlinuz", new / "vmlinuz")
+    folder = root() / "guests" / key
+
+    def make(new: Path) -> None:
+        say("making the guests' RAM disk")
+        (new / "initrd").write_bytes(cpio.archive(contents))
+        # A hard link costs nothing, and an image stays whole when its kernel goes.
+        os.link(kernel / "vmlinuz", new / "vmlinuz")
+
+    once(folder, make, going)
     return Image(key, folder / "vmlinuz", folder / "initrd")
-
-
-@contextmanager
-def _complete(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which appears under its name when it is full; whoever was quicker wins."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as name:
-        new = Path(name) / "full"
-        new.mkdir()
-        yield new
-        if not folder.exists():
-            new.rename(folder)
 
 
 # The kernel.
 
 
-def _kernel(say: Callable[[str], None]) -> Path:
-    """The newest unpacked kernel: `vmlinuz` and its `modules`; downloaded where there is none."""
-    home = cache() / "kernels"
-    found = sorted((p for p in home.glob("linux-*") if p.is_dir()), key=_version)
-    if found:
-        return found[-1]
+def cached() -> Path | None:
+    """The newest kernel that is unpacked: a folder of `vmlinuz` and its `modules`."""
+    found = [path for path in (root() / "kernels").glob("linux-*") if complete(path)]
+    return max(found, key=_version, default=None)
+
+
+def _kernel(say: Callable[[str], None], going: Callable[[], bool]) -> Path:
+    """A kernel; downloaded where there is none."""
+    if there := cached():
+        return there
     package = _package()
-    say(f"downloading {package}")
-    with tempfile.TemporaryDirectory() as temporary:
-        _apt(["apt-get", "download", package], temporary)
-        deb = next(Path(temporary).glob("*.deb"))
-        unpacked = Path(temporary) / "unpacked"
-        subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
-        folder = home / package.replace("linux-image-", "linux-")
-        with _complete(folder) as new:
+    folder = root() / "kernels" / package.replace("linux-image-", "linux-")
+
+    def make(new: Path) -> None:
+        say(f"downloading {package}: once, 27 MB")
+        with tempfile.TemporaryDirectory() as temporary:
+            _apt(["apt-get", "download", package], temporary)
+            deb = next(Path(temporary).glob("*.deb"))
+            unpacked = Path(temporary) / "unpacked"
+            subprocess.run(["dpkg-deb", "-x", deb, unpacked], check=True)
             shutil.copyfile(next(unpacked.glob("boot/vmlinuz-*")), new / "vmlinuz")
             (new / "modules").mkdir()
             for name in MODULES:
                 for module in unpacked.rglob(f"{name}.ko"):
                     shutil.copyfile(module, new / "modules" / module.name)
+
+    once(folder, make, going)
     return folder
 
 

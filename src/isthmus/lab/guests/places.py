@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab import hosts
 from isthmus.lab.guests.channel import Channel
 from isthmus.lab.layout import Layout, Machine, Paths
 from isthmus.lab.openstack import keystone
@@ -40,13 +41,21 @@ class Guests:
             id=self.state.servers[name],
             api=keystone.client(cloud, machine.tenant or "admin"),
             going=self.state.alive,
-            ready=Channel(self.state, machine.host, self.state.servers[name]).listens,
+            ready=lambda: self._answers(machine),
             forget=lambda: self._forget(name),
         )
 
     def console(self, name: str) -> Path:
         """The file of what a guest has written to its console. Raises WorldError where it is none."""
         return console(self.paths, self._guest(name), self.state.servers[name])
+
+    def _answers(self, machine: Machine) -> bool:
+        """Whether a guest that was started answers; its link is a new one."""
+        if not self.channels[machine.name].listens():
+            return False
+        if self.state.datapath == "userspace":
+            hosts.widen(self.state, self.paths, machine.host)
+        return True
 
     def _guest(self, name: str) -> Machine:
         for machine in self._guests():

@@ -12,7 +12,7 @@ from isthmus.lab.guests.channel import Channel
 Target = tuple[int, int, str]
 """Source and target as the mark has them, and the address to send to."""
 Sent = list[tuple[int, int]]
-"""(sequence, nanoseconds since the epoch) of each packet that left, by the clock of this machine."""
+"""(sequence, nanoseconds since the epoch) of each packet that left, by this machine's clock to some milliseconds."""
 
 SLOWEST = 0.1
 """Seconds between two packets of a steady stream, at least: the guest's processor is emulated."""
@@ -43,6 +43,7 @@ class Senders:
     ) -> None:
         self._channels = {name: channels[name] for name in targets}
         self._targets, self._run = targets, run
+        self._ahead: dict[str, int] = {}
         self._options: dict[str, Any] = {"protocol": protocol, "port": port, "count": count, "size": size}
         self._options["interval"] = interval if count is not None else max(interval, SLOWEST)
 
@@ -55,12 +56,15 @@ class Senders:
         found: dict[tuple[int, int], Sent] = {}
         for name, sent in self._each(self._end):
             for (source, target, _), packets in zip(self._targets[name], sent, strict=True):
-                found[source, target] = [(sequence, at) for sequence, at in packets]
+                found[source, target] = [(sequence, at + self._ahead[name]) for sequence, at in packets]
         return found
 
     def _begin(self, name: str) -> None:
         targets = [list(target) for target in self._targets[name]]
-        self._channels[name].call("isthmus-send", run=self._run, targets=targets, now=time.time_ns(), **self._options)
+        begin = time.time_ns()
+        clock = self._channels[name].call("isthmus-send", run=self._run, targets=targets, **self._options)["clock"]
+        # The guest has a clock of its own, and looked at it between then and now.
+        self._ahead[name] = (begin + time.time_ns()) // 2 - clock
 
     def _end(self, name: str) -> list[Sent]:
         channel = self._channels[name]

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from typing import TYPE_CHECKING
 
+from isthmus.lab import hosts
 from isthmus.lab.guests.image import Image, image
 from isthmus.lab.layout import Machine
 from isthmus.lab.openstack import compute
@@ -28,15 +29,15 @@ class Boot:
         self, pool: ThreadPoolExecutor, data: Future[None], services: dict[str, Future[None]], provision: Future[None]
     ) -> list[Future[None]]:
         """All work. `services` by short name; `provision` is done when the endpoints have ports."""
-        picture = pool.submit(image, self.lab.progress)
-        hosts = {
+        picture = pool.submit(image, self.lab.progress, self.lab.state.alive)
+        started = {
             host.name: pool.submit(self._host, host, [data, services["rabbitmq"]])
             for host in self.cloud.site.site.hosts
             if self.cloud.site.site.runs_guests(host)
         }
         offer = pool.submit(self._offer, picture, [data, *services.values()])
-        zones = pool.submit(self._zones, offer, hosts)
-        return [*hosts.values(), zones, pool.submit(self._boot, offer, [zones, provision])]
+        zones = pool.submit(self._zones, offer, started)
+        return [*started.values(), zones, pool.submit(self._boot, offer, [zones, provision])]
 
     def _host(self, host: Host, needs: list[Future[None]]) -> None:
         compute.prepare(self.cloud, host)
@@ -55,10 +56,10 @@ class Boot:
         servers.offer()
         return servers
 
-    def _zones(self, offer: Future[Servers], hosts: dict[str, Future[None]]) -> None:
-        for host in hosts.values():
+    def _zones(self, offer: Future[Servers], started: dict[str, Future[None]]) -> None:
+        for host in started.values():
             host.result()
-        offer.result().zones(hosts, self.lab.state.alive)
+        offer.result().zones(started, self.lab.state.alive)
 
     def _boot(self, offer: Future[Servers], needs: list[Future[None]]) -> None:
         for need in needs:
@@ -80,6 +81,9 @@ class Boot:
 
         until(up, f"{self.cloud.name}: all guests", state.alive)
         until(lambda: servers.active(made), f"{self.cloud.name}: all servers active", state.alive)
+        if self.lab.datapath == "userspace":
+            for host in {machine.host for machine in self.machines}:
+                hosts.widen(state, self.lab.paths, host)
         self.lab.progress(f"{self.cloud.name}: all of them have booted")
 
     def _up(self, machine: Machine) -> bool:

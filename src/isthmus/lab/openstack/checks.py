@@ -54,6 +54,8 @@ def of_openstack(site: Site, tenants: tuple[str, ...]) -> Iterator[Found]:
         yield f"every cloud has a project {name!r} already", "tenants", "give the tenant another name"
     for name in sorted(set(site.connect_security_groups) - set(tenants)):
         yield f"the site has no tenant {name!r}", "connectSecurityGroups", f"one of {', '.join(tenants)}"
+    if site.bfd and site.cloud.neutron == "27":
+        yield "Neutron 27 has no option for it", "bfd", "leave it out, or take a later Neutron"
     external = [s.name for s in site.switches if s.external]
     if len(external) > 1:
         yield (

@@ -7,6 +7,8 @@ from isthmus.lab.state import Daemon
 
 PORT = 5672
 USER = "nova"
+PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+"""The server itself: what is in the PATH changes to a user of its own."""
 SETTINGS = {
     "HOME": "/run/rabbitmq",
     "RABBITMQ_ALLOW_INPUT": "1",  # or its script stays as a process above it
@@ -29,7 +31,7 @@ def url(cloud: Cloud) -> str:
 def daemon(cloud: Cloud) -> Daemon:
     return Daemon(
         cloud.name,
-        ["/usr/lib/rabbitmq/bin/rabbitmq-server"],
+        [PROGRAM],
         str(cloud.run / "rabbitmq.pid"),
         foreground=True,
         process="beam.smp",

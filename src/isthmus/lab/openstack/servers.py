@@ -156,10 +156,10 @@ class Server:
 
     name: str
     id: str
-    api: Api
-    going: Callable[[], bool]
-    ready: Callable[[], bool]
-    forget: Callable[[], None]
+    api: Api = field(repr=False)
+    going: Callable[[], bool] = field(repr=False)
+    ready: Callable[[], bool] = field(repr=False)
+    forget: Callable[[], None] = field(repr=False)
 
     @property
     def status(self) -> str:
