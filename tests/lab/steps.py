@@ -16,8 +16,8 @@ from isthmus.lab.layout import Machine
 from isthmus.lab.traffic import Pair
 
 API = "isthmus.dev/v1alpha1"
-TIMEOUT = 60.0
-"""Seconds that a command of the operator may take in a test."""
+TIMEOUT = 75.0
+"""Seconds that a command of the operator may take in a test: longer than its own 60, so that it says why."""
 
 
 def isthmus(lab: Lab, *words: str, code: int = 0) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,13 @@ def inodes(keeper: int) -> set[str]:
     ours = {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in ("net", "mnt", "uts")}
     held = set()
     for fd in Path(f"/proc/{keeper}/fd").iterdir():
-        target = str(fd.readlink())
-        if target.startswith(("net:", "mnt:", "uts:")) and target not in ours:
-            held.add(target)
-            if target not in _OPEN:
-                _OPEN[target] = os.open(fd, os.O_RDONLY)
+        # The keeper is at work: a descriptor that it has just closed is none that it holds.
+        with suppress(FileNotFoundError):
+            target = str(fd.readlink())
+            if target.startswith(("net:", "mnt:", "uts:")) and target not in ours:
+                if target not in _OPEN:
+                    _OPEN[target] = os.open(fd, os.O_RDONLY)
+                held.add(target)
     return held
 
 

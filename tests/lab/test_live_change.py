@@ -14,6 +14,7 @@ import pytest
 from isthmus.lab.lab import Lab
 from isthmus.lab.traffic import Pair, Stream, Streams, matrix
 
+from .blame import around
 from .steps import apply, attach, isthmus, set_site, steady, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
@@ -40,11 +41,12 @@ def nothing_lost(lab: Lab, *pairs: Pair) -> Iterator[None]:
         begin = time.time_ns()
         yield
         time.sleep(0.5)
-        for pair, report in streams.stop().items():
+        reports = streams.stop()
+        for pair, report in reports.items():
             assert report.sent > 50
             # What was lost before anything changed is the first packets' (neighbours are being resolved).
             lost = [(number, (at - begin) / 1e9) for number, at in report.lost if at >= begin]
-            assert not lost, f"{pair}: of {report.sent}, {len(lost)} lost (number, seconds): {lost[:20]}"
+            assert not lost, f"{pair}: of {report.sent}, {len(lost)} lost: {lost[:20]}\n{around(lab, reports)}"
 
 
 def reaches(lab: Lab, *pairs: Pair) -> set[Pair]:

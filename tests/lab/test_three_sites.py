@@ -18,6 +18,7 @@ from isthmus.lab.layout import Machine
 from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.traffic import Pair
 
+from .blame import around
 from .icmp_errors import FRAGMENTATION_NEEDED, PORT_UNREACHABLE, IcmpError, answer
 from .steps import attach, isthmus, steady, warm, write_interconnects
 
@@ -212,4 +213,4 @@ def test_a_site_and_a_subnet_come_and_go_while_everything_else_flows(lab: Lab) -
     assert [{new[0]} & seen[0], seen[1], {new[1]} & seen[2], seen[3]] == [{new[0]}, set(), {new[1]}, set()]
     lost = {f"{a} > {b}": len(r.lost) for (a, b), r in reports.items()}
     print(f"\nlost of {min(r.sent for r in reports.values())}: {lost}")
-    assert not any(lost.values()), lost
+    assert not any(lost.values()), around(lab, reports)

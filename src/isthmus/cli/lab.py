@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     execute = verb("exec", "run a command in a host, a site's central node, an endpoint, or as the operator")
     execute.add_argument("where", metavar="HOST|SITE|ENDPOINT|operator")
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
+    env = verb("env", 'exports that make a shell the operator\'s, `openstack` included: eval "$(isthmus lab env)"')
+    env.add_argument("--cloud", metavar="NAME", help="also OS_CLOUD: SITE, SITE-admin or SITE-TENANT")
     logs = verb("logs", "the last lines of daemons' logs")
     logs.add_argument("daemon", nargs="*", metavar="PLACE[/DAEMON]", help="default: all")
     logs.add_argument("-n", dest="lines", type=int, default=10, help="lines of each; default 10")
@@ -141,6 +143,26 @@ def _exec(args: argparse.Namespace, out: Output) -> int:
     return EXIT_WORLD  # not reached: this process is the command now
 
 
+def _env(args: argparse.Namespace, out: Output) -> int:
+    import shlex  # noqa: PLC0415
+
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
+    from isthmus.lab.openstack import clouds  # noqa: PLC0415
+
+    lab = Lab.open(_name(args))
+    found = lab.operator(lab.paths.outside)
+    if args.cloud:
+        known = clouds.names(lab.paths)
+        if args.cloud not in known:
+            remedy = f"one of: {', '.join(known)}" if known else "build a lab with a site of type openstack"
+            raise IntentError(Problem("NoSuchCloud", f"the lab has no cloud {args.cloud!r}", remedy=remedy))
+        found["OS_CLOUD"] = args.cloud
+    out.result({"environment": found})
+    for key, value in found.items():
+        out.line(f"export {key}={shlex.quote(value)}")
+    return EXIT_OK
+
+
 def _logs(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
@@ -209,6 +231,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "down": _down,
     "status": _status,
     "exec": _exec,
+    "env": _env,
     "logs": _logs,
     "ls": _ls,
     "doctor": _doctor,

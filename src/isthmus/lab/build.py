@@ -33,13 +33,13 @@ class Builder:
         self.layout = layout
         self.state = state
         self.paths = Paths(state.directory)
-        self.progress = progress
+        self._progress = progress
         self.templates = state.directory / "templates"
         self.datapath = state.datapath
 
     def build(self) -> None:
         """Everything. Raises WorldError, OSError, RpcError, TimeoutError."""
-        pool = ThreadPoolExecutor(8)
+        pool = ThreadPoolExecutor(16)
         try:
             prepared = pool.submit(self.prepare)
             self.keep()
@@ -165,6 +165,9 @@ class Builder:
     def start_fabric(self) -> None:
         self.start("fabric/ic-nb")
         self.start("fabric/ic-sb")
+
+    def progress(self, text: str) -> None:
+        self._progress(text)
 
     def address(self, node: str) -> str:
         return str(self.layout.nodes[node].address.ip)

@@ -49,7 +49,7 @@ def fabric(layout: Layout) -> list[dict[str, Any]]:
     for site in layout.sites:
         home = layout.nodes[site.name].address.ip
         spec: dict[str, Any] = {
-            "type": "ovn",
+            "type": site.site.type,
             "northbound": [f"ssl:{home}:{NB_PORT}"],
             "southbound": [f"ssl:{home}:{FRONT_PORT}"],
             "tls": _tls(f"{site.name}-ca"),
@@ -57,7 +57,9 @@ def fabric(layout: Layout) -> list[dict[str, Any]]:
         }
         if site.site.zone:
             spec["zone"] = site.site.zone
-        if site.site.bfd:
+        if site.site.type == "openstack":
+            spec["openstack"] = {"cloud": site.name}
+        elif site.site.bfd:  # Neutron's own options say it on its sites
             spec["bfd"] = {"minRx": 100, "minTx": 100, "mult": 3}
         documents.append({"apiVersion": API, "kind": "Site", "metadata": {"name": site.name}, "spec": spec})
     return documents
@@ -86,12 +88,15 @@ def _attachments(site: SiteLayout, tenant: str) -> list[dict[str, Any]]:
         if subnet.tenant == tenant and subnet.router and subnet.listed:
             routers.setdefault(subnet.router, []).append(subnet.name)
     named = len(routers) > 1
+    openstack = site.site.type == "openstack"
+    groups = list(site.site.connect_security_groups.get(tenant, ()))
     return [
         {
             **({"name": f"{site.name}-{router}"} if named else {}),
             "site": site.name,
-            "vpc": {"name": router},
+            "vpc": {"project": tenant, "name": router} if openstack else {"name": router},
             "subnets": subnets,
+            **({"securityGroups": groups} if groups else {}),
         }
         for router, subnets in routers.items()
     ]

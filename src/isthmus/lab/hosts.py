@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from isthmus.lab.layout import AGENT_PORT, SB_PORT, Layout, Machine, Node, Paths
 from isthmus.lab.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab.ovn import QUIET
 from isthmus.lab.pki import Authority, bundle
+from isthmus.lab.processes import run
 from isthmus.lab.spec import Host
 from isthmus.lab.state import Daemon, State
 
 DEFAULT = "0.0.0.0/0"
 EXTERNAL = "external"
 """The host's link to the site's physical network."""
+ROOM = Path(__file__).with_name("room.py")
 PHYSICAL = "physical"
 """Name of the physical network of external switches."""
 
@@ -105,8 +108,20 @@ def host_pki(paths: Paths, host: Host, address: str, sb_ca: Authority) -> None:
     bundle(pki / "sb-ca.pem", sb_ca)
 
 
-def configure(paths: Paths, layout: Layout, site: SiteLayout, host: Host, datapath: str) -> None:
-    """Fill the host's Open vSwitch database in one transaction, before ovs-vswitchd starts."""
+def configure(
+    paths: Paths,
+    layout: Layout,
+    site: SiteLayout,
+    host: Host,
+    datapath: str,
+    ports: Mapping[str, str],
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Fill the host's Open vSwitch database in one transaction, before ovs-vswitchd starts.
+
+    ports  endpoint -> iface-id, of those who have one already
+    extra  more external_ids of the host
+    """
     node = layout.nodes[host.name]
     kind = "netdev" if datapath == "userspace" else "system"
     ids = {
@@ -121,9 +136,10 @@ def configure(paths: Paths, layout: Layout, site: SiteLayout, host: Host, datapa
     }
     if host.gateway:
         ids["ovn-is-interconn"] = "true"
+    ids |= extra or {}
     mine = [m for m in site.machines if m.host == host.name]
     bridges = _Bridges(kind)
-    bridges.add("br-int", {}, "secure", [(m.link, m.name) for m in mine if not m.external])
+    bridges.add("br-int", {}, "secure", [(m.link, ports.get(m.name, "")) for m in mine if not m.external])
     external = [m for m in mine if m.external]
     if any(s.external for s in site.subnets):
         ids["ovn-bridge-mappings"] = f"{PHYSICAL}:br-ext"
@@ -199,11 +215,18 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
         plain_uplink(netlink, node, link)
         netlink.up("br-int")
     if datapath == "userspace":
-        run = paths.run(node.name) / "openvswitch"
-        pid = (run / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
-        control = run / f"ovs-vswitchd.{pid}.ctl"
+        folder = paths.run(node.name) / "openvswitch"
+        pid = (folder / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
+        control = folder / f"ovs-vswitchd.{pid}.ctl"
         rpc.appctl(control, "tnl/neigh/aging", "3600")
         rpc.appctl(control, "tnl/neigh/set", "br-phy", str(node.router.ip), node.router_mac)
+        widen(state, paths, node.name)
+
+
+def widen(state: State, paths: Paths, host: str) -> None:
+    """Give the userspace datapath room for what comes while it is not scheduled (`room`)."""
+    pid = (paths.run(host) / "openvswitch" / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
+    run(state, host, [sys.executable, "-I", "-S", str(ROOM), pid])
 
 
 def plain_uplink(netlink: Netlink, node: Node, link: str) -> None:

@@ -52,16 +52,25 @@ class OvnKind:
     def _rest(self, lab: Site, site: SiteLayout, fabric: Future[None], central: Future[None]) -> None:
         central.result()
         lab.start(f"{site.name}/northd")
-        if parts := foreign.commands(site):
-            run(lab.state, site.name, ["ovn-nbctl", *parts])
+        self.fill(lab, site)
         lab.start(f"{site.name}/front")
         fabric.result()
         if site.site.ovn_ic:
             lab.start(f"{site.name}/ovn-ic")
 
+    def fill(self, lab: Site, site: SiteLayout) -> None:
+        """What tenants have, where no other system makes it."""
+        if parts := foreign.commands(site):
+            run(lab.state, site.name, ["ovn-nbctl", *parts])
+
+    def configure(self, lab: Site, site: SiteLayout, host: Host) -> None:
+        """Fill the host's Open vSwitch database."""
+        ports = {m.name: m.name for m in site.machines}
+        hosts.configure(lab.paths, lab.layout, site, host, lab.datapath, ports)
+
     def _host(self, lab: Site, site: SiteLayout, host: Host, central: Future[None]) -> None:
         lab.start(f"{host.name}/ovsdb")
-        hosts.configure(lab.paths, lab.layout, site, host, lab.datapath)
+        self.configure(lab, site, host)
         lab.start(f"{host.name}/vswitchd")
         hosts.uplink(lab.state, lab.paths, lab.layout.nodes[host.name], lab.datapath)
         central.result()
@@ -72,15 +81,12 @@ class OvnKind:
     def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
         """Every chassis has registered and has flows for what was written; every endpoint's port is up."""
         chassis = {hosts.chassis(h) for h in site.site.hosts}
-        ports = {m.name for m in site.machines if not m.external}
+        ports = {lab.state.ports.get(m.name, m.name) for m in site.machines if not m.external}
         southbound = ovn.socket_path(lab.paths, site.name, "OVN_Southbound")
 
         def bound(rows: dict[str, rpc.Rows]) -> bool:
             up = {r["logical_port"] for r in rows["Port_Binding"].values() if r["up"] is True}
             return chassis <= {r["name"] for r in rows["Chassis"].values()} and ports <= up
-
-        def settled(rows: dict[str, rpc.Rows]) -> bool:
-            return all(r["nb_cfg"] >= 1 for r in rows["Chassis_Private"].values())
 
         def watch(tables: dict[str, list[str]], ready: Callable[[dict[str, rpc.Rows]], bool]) -> None:
             rpc.wait_until(southbound, "OVN_Southbound", tables, ready, max(0.1, deadline - time.monotonic()))
@@ -88,6 +94,11 @@ class OvnKind:
         watch({"Chassis": ["name"], "Port_Binding": ["logical_port", "up"]}, bound)
         # A port is up when its own host is ready for it; others may not know of it yet.
         northbound = ovn.socket_path(lab.paths, site.name, "OVN_Northbound")
-        bump = {"op": "update", "table": "NB_Global", "where": [], "row": {"nb_cfg": 1}}
-        rpc.transact(northbound, "OVN_Northbound", bump)
+        bump = {"op": "mutate", "table": "NB_Global", "where": [], "mutations": [["nb_cfg", "+=", 1]]}
+        read = {"op": "select", "table": "NB_Global", "where": [], "columns": ["nb_cfg"]}
+        number = rpc.transact(northbound, "OVN_Northbound", bump, read)[1]["rows"][0]["nb_cfg"]
+
+        def settled(rows: dict[str, rpc.Rows]) -> bool:
+            return all(r["nb_cfg"] >= number for r in rows["Chassis_Private"].values())
+
         watch({"Chassis_Private": ["nb_cfg"]}, settled)

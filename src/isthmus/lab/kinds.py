@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from isthmus.lab.kind_openstack import OpenstackKind
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.layout import Layout, Paths, SiteLayout
 from isthmus.lab.state import Daemon, State
@@ -21,6 +22,8 @@ class Site(Protocol):
     datapath: str
 
     def start(self, key: str) -> None: ...
+
+    def progress(self, text: str) -> None: ...
 
 
 class Kind(Protocol):
@@ -39,4 +42,4 @@ class Kind(Protocol):
         """Return when the site is ready to use; `deadline` by time.monotonic(). Raises TimeoutError."""
 
 
-KINDS: dict[str, Kind] = {"ovn": OvnKind()}
+KINDS: dict[str, Kind] = {"ovn": OvnKind(), "openstack": OpenstackKind()}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -29,10 +30,14 @@ from isthmus.lab.layout import (
     SiteLayout,
     layout,
 )
+from isthmus.lab.openstack import clouds
 from isthmus.lab.plug import Plugs
 from isthmus.lab.processes import enter, enter_light, environment
 from isthmus.lab.spec import LabFile
 from isthmus.lab.state import State
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 
 def choose_datapath(wanted: str) -> str:
@@ -136,7 +141,7 @@ class Lab(Faults, Plugs):
     def daemon(self, key: str) -> DaemonHandle:
         """`SITE/{nb,sb,northd,front,ovn-ic}`, `HOST/{ovsdb,vswitchd,controller,agent}`, `fabric/{ic-nb,ic-sb}`.
 
-        Raises KeyError.
+        On sites of type openstack also `SITE/{mariadb,keystone,neutron,neutron-maintenance}`. Raises KeyError.
         """
         node, _, short = key.partition("/")
         after = partial(self._uplink, node) if short == "vswitchd" else None
@@ -149,13 +154,22 @@ class Lab(Faults, Plugs):
     # Running commands.
 
     def environment(self, where: str) -> dict[str, str]:
-        """What a command sees: the mark of its lab; the operator also ISTHMUS_CONFIG."""
+        """What a command sees: the mark of its lab; the operator also ISTHMUS_CONFIG and the clouds."""
         extra = {states.MARK: self.state.mark}
         if where == "operator":
-            extra["ISTHMUS_CONFIG"] = str(self.paths.config)
-            # The operator's `isthmus` is the one that made the lab.
-            extra["PATH"] = f"{Path(hosts.isthmus()).parent}:{environment()['PATH']}"
+            extra |= self.operator(self.paths.programs)
         return environment(extra)
+
+    def operator(self, programs: Path) -> dict[str, str]:
+        """What makes a command the operator's; `programs` is the folder of tools beside `isthmus`."""
+        found = {
+            "ISTHMUS_CONFIG": str(self.paths.config),
+            # The operator's `isthmus` is the one that made the lab.
+            "PATH": f"{Path(hosts.isthmus()).parent}:{programs}:{environment()['PATH']}",
+        }
+        if clouds.file(self.paths).exists():
+            found["OS_CLIENT_CONFIG_FILE"] = str(clouds.file(self.paths))
+        return found
 
     def command(self, where: str, argv: Sequence[str]) -> list[str]:
         """The command line that runs `argv` in a host, a site's central node, an endpoint, or as the operator.
@@ -277,6 +291,13 @@ class SiteHandle:
 
     def daemon(self, short: str) -> DaemonHandle:
         return self.lab.daemon(f"{self.name}/{short}")
+
+    def cloud(self, user: str = "admin") -> Connection:
+        """The site's OpenStack as `admin`, `isthmus` (the service user) or a tenant; usable from this process."""
+        from isthmus.lab.openstack.connection import connect  # noqa: PLC0415  # takes half a second
+
+        net = self.lab.state.path("operator")
+        return connect(net, clouds.file(self.lab.paths), clouds.entry(self.name, user))
 
     def cut(self) -> None:
         """Its databases are out of the operator's reach: silence. Hosts and their traffic are not touched."""

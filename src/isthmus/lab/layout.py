@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from isthmus.errors import IntentError, Problem
-from isthmus.lab.spec import Address, Endpoint, Interface, LabFile, Network, Site, Switch, Things
+from isthmus.lab.spec import Address, Endpoint, Interface, LabFile, Network, Rule, Site, Switch, Things
 
 UNDERLAY = IPv4Network("172.30.0.0/15")
 NB_PORT, SB_PORT, FRONT_PORT, IC_NB_PORT, IC_SB_PORT, AGENT_PORT = 6641, 6642, 6643, 6645, 6646, 9476
@@ -83,6 +83,9 @@ class Machine:
     external: bool
     listed: bool
     routes: tuple[tuple[Network, Address], ...] = ()
+    security_groups: tuple[str, ...] | None = None
+    """Names of its project's groups; None: what the project gives by default."""
+    port_security: bool = True
 
     def address(self, version: int = 4) -> Address | None:
         """Its address of that IP version."""
@@ -96,6 +99,7 @@ class SharedPort:
     switch: str
     addresses: tuple[Interface, ...]
     hosts: tuple[str, ...]
+    snat: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class Router:
 
     name: str
     site: str
+    tenant: str | None
     routes: tuple[tuple[Network, Address], ...]
     ports: tuple[SharedPort, ...]
 
@@ -122,6 +127,7 @@ class Subnet:
     gateway_hosts: tuple[str, ...]
     listed: bool
     machines: tuple[Machine, ...]
+    shared: bool = False
 
     @property
     def router_mac(self) -> str:
@@ -129,12 +135,23 @@ class Subnet:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """A security group, with names filled in."""
+
+    name: str
+    tenant: str | None
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SiteLayout:
     """A site, expanded for all tenants."""
 
     site: Site
+    tenants: tuple[str, ...]
     routers: tuple[Router, ...]
     subnets: tuple[Subnet, ...]
+    groups: tuple[Group, ...]
 
     @property
     def name(self) -> str:
@@ -142,7 +159,10 @@ class SiteLayout:
 
     @property
     def zone(self) -> str:
-        return self.site.name if self.site.zone is None else self.site.zone
+        """NB_Global.name as the lab writes it."""
+        if self.site.zone is None:
+            return "" if self.site.type == "openstack" else self.site.name
+        return self.site.zone
 
     @property
     def machines(self) -> tuple[Machine, ...]:
@@ -171,14 +191,19 @@ def layout(file: LabFile) -> Layout:
     serials = count(1)
     sites = []
     for site in file.sites:
-        parts = [
-            _Expansion(site, site.per_tenant, tenant, number, serials)
-            for number, tenant in enumerate(file.tenant_names)
-            if site.tenants is None or tenant in site.tenants
-        ]
-        parts.append(_Expansion(site, Things(routers=site.routers, switches=site.switches), None, 0, serials))
-        routers = tuple(r for part in parts for r in part.routers())
-        sites.append(SiteLayout(site, routers, tuple(s for part in parts for s in part.subnets())))
+        tenants = tuple(t for t in file.tenant_names if site.tenants is None or t in site.tenants)
+        (_, each), (_, once) = site.parts
+        parts = [_Expansion(site, each, tenant, file.tenant_names.index(tenant), serials) for tenant in tenants]
+        parts.append(_Expansion(site, once, None, 0, serials))
+        sites.append(
+            SiteLayout(
+                site,
+                tenants,
+                routers=tuple(r for part in parts for r in part.routers()),
+                subnets=tuple(s for part in parts for s in part.subnets()),
+                groups=tuple(g for part in parts for g in part.groups()),
+            )
+        )
     found = Layout(file, nodes, tuple(sites))
     used = Counter([*nodes, "underlay", *(m.name for m in found.machines)])
     if doubled := [name for name, number in used.items() if number > 1]:
@@ -210,10 +235,20 @@ class _Expansion:
                     a.switch,
                     tuple(type(i)((i.ip + self.number, i.network.prefixlen)) for i in a.addresses),
                     a.hosts,
+                    a.snat,
                 )
                 for a in router.attach
             )
-            yield Router(name, self.site.name, tuple((r.prefix, r.nexthop) for r in router.routes), ports)
+            routes = tuple((r.prefix, r.nexthop) for r in router.routes)
+            yield Router(name, self.site.name, self.tenant, routes, ports)
+
+    def groups(self) -> Iterator[Group]:
+        for group in self.things.security_groups:
+            rules = tuple(
+                r.model_copy(update={"remote": self._filled(r.remote)}) if isinstance(r.remote, str) else r
+                for r in group.rules
+            )
+            yield Group(self._filled(group.name), self.tenant, rules)
 
     def subnets(self) -> Iterator[Subnet]:
         for switch in self.things.switches:
@@ -235,6 +270,7 @@ class _Expansion:
                 gateway_hosts=switch.gateway_hosts,
                 listed=listed,
                 machines=machines,
+                shared=switch.shared,
             )
 
     def _machine(self, switch_name: str, switch: Switch, endpoint: Endpoint, number: int) -> Machine:
@@ -242,6 +278,7 @@ class _Expansion:
         hosts = endpoint.addresses or tuple(_host(c, 10 + number) for c in switch.cidrs)
         addresses = tuple(_interface(a, switch.cidrs) for a in hosts)
         gateways = switch.gateways or tuple(_host(c, 1) for c in switch.cidrs)
+        groups = endpoint.security_groups
         return Machine(
             name=name,
             site=self.site.name,
@@ -259,6 +296,8 @@ class _Expansion:
             external=switch.external,
             listed=switch.listed and not switch.external,
             routes=tuple((r.prefix, r.nexthop) for r in endpoint.routes),
+            security_groups=None if groups is None else tuple(map(self._filled, groups)),
+            port_security=endpoint.port_security,
         )
 
 
@@ -291,6 +330,16 @@ class Paths:
     def config(self) -> Path:
         """ISTHMUS_CONFIG of the operator."""
         return self.operator / "config"
+
+    @property
+    def programs(self) -> Path:
+        """The operator's tools beside `isthmus`."""
+        return self.operator / "bin"
+
+    @property
+    def outside(self) -> Path:
+        """The same tools for a shell outside the lab: each enters it."""
+        return self.operator / "bin-outside"
 
     @property
     def tls(self) -> Path:

@@ -108,7 +108,7 @@ def northd(paths: Paths, node: str) -> Daemon:
 
 
 def front(paths: Paths, node: str, address: str) -> Daemon:
-    """A TLS listener without a role before the SB, for the operator's certificate only.
+    """A TLS listener without a role before the SB, for the operator's certificate, and Neutron's where there is one.
 
     ovn-ic takes a lock in the SB, which a relay does not pass on; so TLS ends here, and the bytes go to the socket.
     """
@@ -127,7 +127,7 @@ def front(paths: Paths, node: str, address: str) -> Daemon:
                 "connect = /run/ovn/ovnsb_db.sock",
                 "cert = /run/pki/server.pem",
                 "key = /run/pki/server-key.pem",
-                "CAfile = /run/pki/operator-ca.pem",
+                "CAfile = /run/pki/front-clients.pem",
                 "verifyChain = yes",
                 "sslVersionMin = TLSv1.2",
                 "TIMEOUTidle = 86400",
@@ -148,7 +148,13 @@ def central_pki(
     sb_ca.issue(pki, "sb", common_name=f"{site.name}-sb", names=names)
     bundle(pki / "nb-clients.pem", nb_ca, operator)
     bundle(pki / "sb-ca.pem", sb_ca)
-    bundle(pki / "operator-ca.pem", operator)
+    if site.site.type == "openstack":
+        # Neutron opens both databases, and has one key for the two: its library knows no more.
+        nb_ca.issue(pki, "neutron", common_name="neutron")
+        bundle(pki / "nb-ca.pem", nb_ca)
+        bundle(pki / "front-clients.pem", operator, nb_ca)
+    else:
+        bundle(pki / "front-clients.pem", operator)
 
 
 def central(paths: Paths, site: SiteLayout, address: str) -> dict[str, Daemon]:

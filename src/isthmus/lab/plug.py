@@ -80,6 +80,8 @@ class Plugs:
             run(self.state, site, parts)
         options = ["--", "set", "Interface", machine.link, f"external_ids:iface-id={name}"]
         run(self.state, host, ["ovs-vsctl", "add-port", "br-int", machine.link, *options])
+        if self.state.datapath == "userspace":
+            hosts.widen(self.state, Paths(self.state.directory), host)
         rpc.wait_until(
             socket_path(Paths(self.state.directory), site, "OVN_Southbound"),
             "OVN_Southbound",
@@ -116,5 +118,6 @@ def _decode(values: dict[str, Any]) -> Machine:
             "addresses": tuple(map(ip_interface, values["addresses"])),
             "gateways": tuple(map(ip_address, values["gateways"])),
             "routes": (),
+            "security_groups": None if (groups := values["security_groups"]) is None else tuple(groups),
         }
     )

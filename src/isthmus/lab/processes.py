@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab import rpc
+from isthmus.lab.namespaces import inside
 from isthmus.lab.state import Daemon, State
 
 
@@ -47,7 +51,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    state: State, namespace: str, argv: Sequence[str], *, check: bool = True, input: str | None = None
+    state: State,
+    namespace: str,
+    argv: Sequence[str],
+    *,
+    check: bool = True,
+    input: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. Raises WorldError with its own words when it fails and `check`."""
     done = subprocess.run(
@@ -56,7 +66,7 @@ def run(
         text=True,
         input=input,
         stdin=subprocess.DEVNULL if input is None else None,
-        env=environment(),
+        env=environment() if env is None else env,
         check=False,
     )
     if check and done.returncode != 0:
@@ -80,14 +90,44 @@ def start(state: State, daemon: Daemon) -> None:
     if daemon.foreground:
         stem = pidfile.stem
         wrapper = ["sh", "-c", _BACKGROUND, "sh", f"/run/{stem}.pid", f"/run/log/{stem}.log"]
-        run(state, daemon.namespace, [*wrapper, *daemon.argv])
+        run(state, daemon.namespace, [*wrapper, *daemon.argv], env=environment(daemon.env))
     else:
         _detach(state, daemon)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + daemon.patience
     while not (pidfile.exists() and pidfile.stat().st_size):  # some write it after they went to the background
         if time.monotonic() > deadline or not state.alive():
             raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} wrote no {pidfile}"))
         time.sleep(0.001)
+    while daemon.answers and not _answers(state, daemon):
+        fd = process(state, daemon)
+        if fd is None or time.monotonic() > deadline or not state.alive():
+            raise WorldError(_silent(state, daemon, "ended" if fd is None else "does not answer"))
+        os.close(fd)
+        time.sleep(0.02)
+
+
+def _answers(state: State, daemon: Daemon) -> bool:
+    """Whether somebody speaks at the daemon's door: at once (MariaDB greets), or when asked by HTTP."""
+    try:
+        if not daemon.answers.startswith("http://"):
+            inner = state.directory / "nodes" / daemon.namespace / daemon.answers.lstrip("/")
+            with rpc.connect(inner, daemon.patience) as connection:
+                return bool(connection.recv(1))
+        place = urlsplit(daemon.answers)
+        assert place.hostname
+        with inside(state.path(daemon.namespace)):
+            connection = socket.create_connection((place.hostname, place.port or 80), daemon.patience)
+        with connection:
+            connection.sendall(f"GET {place.path or '/'} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def _silent(state: State, daemon: Daemon, what: str) -> Problem:
+    log = log_file(state, daemon)
+    said = log.read_text(errors="replace").strip()[-2000:] if log.exists() else ""
+    return Problem("DaemonFailed", f"{Path(daemon.argv[0]).name} in {daemon.namespace} {what}: {said}")
 
 
 def _detach(state: State, daemon: Daemon) -> None:
@@ -100,7 +140,7 @@ def _detach(state: State, daemon: Daemon) -> None:
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,
-            env=environment(),
+            env=environment(daemon.env),
             check=False,
         ).returncode
     if code != 0:
@@ -173,13 +213,17 @@ def log_file(state: State, daemon: Daemon) -> Path:
 
 
 def _runs(fd: int) -> bool:
-    """Whether the process of a /proc directory's descriptor is there, and more than a corpse."""
+    """Whether the process of a /proc directory's descriptor is there, and more than a corpse.
+
+    A first thread may be dead before the others: then they still hold what the process has.
+    """
     try:
         stat = os.open("stat", os.O_RDONLY, dir_fd=fd)
     except OSError:
         return False
     try:
-        return os.read(stat, 4096).rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        dead = os.read(stat, 4096).rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        return not dead or len(os.listdir(f"/proc/self/fd/{fd}/task")) > 1
     except OSError:
         return False
     finally:

@@ -19,7 +19,7 @@ class RpcError(RuntimeError):
     """A server refused a request; the message is its own."""
 
 
-def _connect(path: str | Path, timeout: float) -> socket.socket:
+def connect(path: str | Path, timeout: float) -> socket.socket:
     """Connect to a unix socket, by the directory's descriptor where the path is too long for the kernel."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     connection.settimeout(timeout)
@@ -43,7 +43,7 @@ class Rpc:
     """A JSON-RPC connection to a unix socket."""
 
     def __init__(self, path: str | Path, timeout: float = 30.0) -> None:
-        self._socket = _connect(path, timeout)
+        self._socket = connect(path, timeout)
         self._buffer = ""
         self._decoder = json.JSONDecoder()
         self._next = 0

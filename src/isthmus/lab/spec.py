@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from isthmus.errors import IntentError, Problem
+from isthmus.lab.openstack.checks import of_openstack, of_others
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 Template = Annotated[str, Field(pattern=r"^[a-z0-9{]([a-z0-9{}-]*[a-z0-9}])?$", max_length=63)]
@@ -43,6 +44,9 @@ class Attach(_Model):
         min_length=1, description="with prefix length; in perTenant the tenant's number is added, from 0"
     )
     hosts: tuple[Name, ...] = Field(default=(), description="hosts that carry the port, first is preferred")
+    snat: bool | None = Field(
+        default=None, description="openstack, to an external switch: enable_snat; default: what Neutron does, true"
+    )
 
 
 class Router(_Model):
@@ -62,6 +66,10 @@ class Endpoint(_Model):
     mtu: int = Field(default=1442, ge=68, le=65535)
     gateway: bool = Field(default=True, description="false: no default route")
     routes: tuple[Route, ...] = Field(default=(), description="further routes of its own kernel")
+    security_groups: tuple[Template, ...] | None = Field(
+        default=None, description="openstack: names of the project's groups; default: its `default`"
+    )
+    port_security: bool = Field(default=True, description="openstack: false: any address, and no security groups")
 
 
 class Switch(_Model):
@@ -78,6 +86,7 @@ class Switch(_Model):
         default=(), description="hosts that carry the router's port to this switch; needed for external"
     )
     listed: bool = Field(default=True, description="part of the Interconnect documents that the lab writes")
+    shared: bool = Field(default=False, description="openstack: a network that every project may use")
     endpoints: tuple[Endpoint, ...] = ()
 
 
@@ -89,29 +98,75 @@ class Host(_Model):
     chassis: Name | None = Field(default=None, description="system-id; default: the host's name")
 
 
+class Rule(_Model):
+    """What a security group lets pass; stateful."""
+
+    direction: Literal["ingress", "egress"] = "ingress"
+    protocol: Literal["tcp", "udp", "icmp", "any"] = "any"
+    ports: tuple[int | str, ...] = Field(default=(), description='of tcp and udp: 80 or "8000-8100"; default: all')
+    remote: Network | Template | None = Field(
+        default=None, description="a network, or the name of a group of the same project; default: anybody"
+    )
+
+
+class SecurityGroup(_Model):
+    """A security group; one called `default` adds to what the project has anyway."""
+
+    name: Template
+    rules: tuple[Rule, ...] = ()
+
+
+class OpenStack(_Model):
+    """What runs on top of the OVN deployment of a site of type `openstack`."""
+
+    nova: bool = Field(default=True, description="false: Keystone and Neutron only; endpoints are namespaces")
+    neutron: Literal["29", "28", "27"] = Field(default="29", description="its release line")
+
+
 class Things(_Model):
     """Routers and switches; in `perTenant`, `{tenant}` in names stands for each tenant."""
 
     routers: tuple[Router, ...] = ()
     switches: tuple[Switch, ...] = ()
+    security_groups: tuple[SecurityGroup, ...] = Field(default=(), description="openstack only")
 
 
 class Site(_Model):
     """One OVN deployment."""
 
     name: Name
-    type: Literal["ovn"] = "ovn"
-    zone: str | None = Field(default=None, description='NB_Global.name; default: the name; "" leaves it empty')
+    type: Literal["ovn", "openstack"] = "ovn"
+    openstack: OpenStack | None = Field(default=None, description="of a site of type openstack")
+    zone: str | None = Field(
+        default=None, description='NB_Global.name; "" leaves it empty; default: the name, on openstack ""'
+    )
     hosts: tuple[Host, ...] = Field(min_length=1)
     agents: bool = Field(default=False, description="run `isthmus agent` on the gateways")
     ovn_ic: bool = Field(default=True, description="run ovn-ic for this site")
-    bfd: bool = Field(default=False, description="fast tunnel BFD in the documents that the lab writes")
+    bfd: bool = Field(
+        default=False, description="fast tunnel BFD: in the documents that the lab writes; on openstack in Neutron's"
+    )
+    connect_security_groups: dict[Name, tuple[Name, ...]] = Field(
+        default={}, description="openstack: tenant -> groups, `securityGroups` of her attachment in the documents"
+    )
     tenants: tuple[Name, ...] | None = Field(
         default=None, description="which tenants have what perTenant says; default: all of the lab"
     )
     per_tenant: Things = Things()
     routers: tuple[Router, ...] = ()
     switches: tuple[Switch, ...] = ()
+    security_groups: tuple[SecurityGroup, ...] = Field(default=(), description="openstack: of the project admin")
+
+    @property
+    def parts(self) -> tuple[tuple[str, Things], ...]:
+        """What each tenant has, and what is there once; each with its place in the file."""
+        once = Things(routers=self.routers, switches=self.switches, security_groups=self.security_groups)
+        return ("perTenant.", self.per_tenant), ("", once)
+
+    @property
+    def cloud(self) -> OpenStack:
+        """The block `openstack`, filled in."""
+        return self.openstack or OpenStack()
 
     @property
     def gateways(self) -> tuple[str, ...]:
@@ -240,15 +295,15 @@ def _cross_references(lab: LabFile, file: str) -> Iterable[Problem]:
             yield problem(
                 f"the lab has no tenant {', '.join(sorted(unknown))}", f"{where}.tenants", "add it to tenants"
             )
-        for message, field, remedy in _site_problems(site):
+        for message, field, remedy in _site_problems(site, lab.tenant_names):
             yield problem(message, f"{where}.{field}", remedy)
 
 
-def _site_problems(site: Site) -> Iterable[tuple[str, str, str]]:
+def _site_problems(site: Site, tenants: tuple[str, ...]) -> Iterable[tuple[str, str, str]]:
     """(message, field in the site, remedy) of each."""
     shared, hosts = {w.name for w in site.switches}, {h.name for h in site.hosts}
-    own = Things(routers=site.routers, switches=site.switches)
-    for part, things in (("perTenant.", site.per_tenant), ("", own)):
+    yield from of_openstack(site, site.tenants or tenants) if site.type == "openstack" else of_others(site)
+    for part, things in site.parts:
         for i, router in enumerate(things.routers):
             for attach in router.attach:
                 if attach.switch not in shared:

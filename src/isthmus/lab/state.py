@@ -39,12 +39,19 @@ class Daemon:
     argv        as inside the namespace; it puts itself into the background when it is ready
     pidfile     as seen from outside; the number in it is of the lab's PID namespace
     foreground  it does not put itself into the background, and writes neither pidfile nor log itself
+    answers     `http://ADDRESS:PORT/…` or a unix socket's path inside the namespace: what speaks to whoever connects
+                when the program is ready; "" where its pidfile says so
+    patience    seconds until it must be ready
+    env         beside what every program of the lab has in its environment
     """
 
     namespace: str
     argv: list[str]
     pidfile: str
     foreground: bool = False
+    answers: str = ""
+    patience: float = 10.0
+    env: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,6 +73,8 @@ class State:
     """Endpoints that came later."""
     serial: int = 1
     """Number of the next of them."""
+    ports: dict[str, str] = field(default_factory=dict)
+    """Endpoint -> its Logical_Switch_Port, where somebody else names that: Neutron, by the port's id."""
 
     @property
     def mark(self) -> str:

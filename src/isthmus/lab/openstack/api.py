@@ -1,0 +1,103 @@
+"""A cloud's APIs by plain HTTP, from any process of the machine: sockets are opened inside the lab."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from isthmus.errors import Problem, WorldError
+from isthmus.lab.namespaces import inside
+
+Json = dict[str, Any]
+TIMEOUT = 120.0
+
+
+@dataclass(slots=True)
+class Api:
+    """Who asks, in which project, and what she got for her password: a token and the catalog.
+
+    net  the network namespace that requests leave from, e.g. the central node's own
+    """
+
+    net: str
+    keystone: str
+    user: str
+    password: str = field(repr=False)
+    project: str
+    _token: str = field(default="", repr=False)
+    _project_id: str = ""
+    _catalog: dict[str, str] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def get(self, service: str, path: str, **query: str) -> Json:
+        terms = "&".join(f"{key}={quote(value)}" for key, value in query.items())
+        return self.ask("GET", service, f"{path}?{terms}" if terms else path)
+
+    def post(self, service: str, path: str, body: Json) -> Json:
+        return self.ask("POST", service, path, body)
+
+    def put(self, service: str, path: str, body: Json | None = None) -> Json:
+        return self.ask("PUT", service, path, body)
+
+    def delete(self, service: str, path: str) -> None:
+        self.ask("DELETE", service, path)
+
+    def ask(self, method: str, service: str, path: str, body: Json | None = None) -> Json:
+        """One request to a service of the catalog, by its type. Raises WorldError with the service's own words."""
+        self.log_in()
+        return request(self.net, method, self._catalog[service] + path, body, {"X-Auth-Token": self._token})[0]
+
+    @property
+    def project_id(self) -> str:
+        self.log_in()
+        return self._project_id
+
+    def log_in(self) -> None:
+        """Get a token, once: a lab is built before it ends."""
+        with self._lock:
+            if self._token:
+                return
+            domain = {"name": "Default"}
+            user = {"name": self.user, "domain": domain, "password": self.password}
+            body = {
+                "auth": {
+                    "identity": {"methods": ["password"], "password": {"user": user}},
+                    "scope": {"project": {"name": self.project, "domain": domain}},
+                }
+            }
+            answer, headers = request(self.net, "POST", f"{self.keystone}/auth/tokens", body, {})
+            self._project_id = answer["token"]["project"]["id"]
+            for service in answer["token"]["catalog"]:
+                public = [e["url"] for e in service["endpoints"] if e["interface"] == "public"]
+                if public:
+                    self._catalog[service["type"]] = public[0]
+            self._token = headers["X-Subject-Token"]
+
+
+def request(
+    net: str, method: str, url: str, body: Json | None, headers: dict[str, str]
+) -> tuple[Json, http.client.HTTPMessage]:
+    """One request; the answer's body and headers. Raises WorldError unless it is a success."""
+    place = urlsplit(url)
+    assert place.hostname
+    connection = http.client.HTTPConnection(place.hostname, place.port or 80, timeout=TIMEOUT)
+    text = None if body is None else json.dumps(body)
+    try:
+        with inside(net):
+            connection.connect()
+        target = f"{place.path}?{place.query}" if place.query else place.path
+        connection.request(method, target, text, {"Content-Type": "application/json", **headers})
+        response = connection.getresponse()
+        answer = response.read()
+    except OSError as error:
+        raise WorldError(Problem("NoAnswer", f"{method} {url}: {error}", remedy="`isthmus lab logs`")) from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        said = answer.decode(errors="replace")[:2000]
+        raise WorldError(Problem("Refused", f"{method} {url}: {response.status} {said}"))
+    return (json.loads(answer) if answer else {}), response.headers
