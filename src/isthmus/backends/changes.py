@@ -39,3 +39,17 @@ class Owner:
 def is_subnet(key: str) -> bool:
     """The row belongs to a subnet that an Attachment defined."""
     return key.split("/", 3)[2:3] == ["subnet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A change that an API accepted.
+
+    what     method and path
+    request  its id in the cloud's own logs
+    seconds  until the answer
+    """
+
+    what: str
+    request: str
+    seconds: float

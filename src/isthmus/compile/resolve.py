@@ -254,6 +254,10 @@ class _Resolver:
     def _security_groups(self, vpc: Vpc) -> tuple[str, ...]:
         """Their ids, sorted."""
         found: set[str] = set()
+        if self.attachment.security_groups and not self.facts.admits:
+            text = f"the Neutron of site {self.attachment.site!r} has no address groups, which rules of ours need"
+            self._problem("NoAddressGroups", "securityGroups", text, "take securityGroups out, or use Wallaby or later")
+            return ()
         for index, name in enumerate(self.attachment.security_groups):
             field, where = f"securityGroups[{index}]", f"the project of router {vpc.name!r}"
             ids = self.facts.security_groups(name, vpc)

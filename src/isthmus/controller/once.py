@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isthmus.backends.changes import Call
 from isthmus.controller.conditions import Condition, conditions
 from isthmus.controller.entry import Entry
 from isthmus.controller.part import Heard, Part
@@ -55,6 +56,8 @@ class Result:
     problems: list[Problem] = field(default_factory=list)
     transactions: int = 0
     late: Problem | None = None
+    calls: list[tuple[str, Call]] = field(default_factory=list)
+    """(site, what its API accepted), in order."""
 
 
 def scope(configuration: Configuration, fabric: Fabric, *, prune: bool, only: Iterable[str] | None = None) -> Scope:
@@ -193,6 +196,7 @@ class Once:
 
     def result(self) -> Result:
         found = Result(transactions=self.writer.transactions, problems=list(self.troubles_in_scope()))
+        found.calls = [(name, call) for name, site in self.world.sites.items() for call in site.calls]
         for entry in self.planner.entries.values():
             if entry.intent is not None or any(entry.changes.values()) or entry.lingering:
                 found.conditions[entry.name] = conditions(entry, self.world, self.writer.written_cfg)

@@ -29,6 +29,8 @@ READY = 20.0
 WIDTH = 150
 """Characters of a line that is shown."""
 REMEDY = "`isthmus demo --keep` leaves the lab, to look into it"
+COUNTED = ("isthmus:claim:", "neutron:revision_number")
+"""Keys of maps that stay, or count on, when all else is removed: our claim, and how often Neutron changed an object."""
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
 
 
@@ -218,7 +220,7 @@ def versions(lab: Lab, site: str) -> dict[str, str]:
 def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
     """`DATABASE TABLE UUID` -> row, of a lab's snapshot; without OVN's own counters and the claim of the owner's name.
 
-    The claim stays when all else is removed; where IC_NB_Global was empty, its row was made for it.
+    The claim and the zone's name stay when all else is removed; where IC_NB_Global was empty, its row was made for it.
     """
     found = {}
     for database, tables in shot.items():
@@ -228,6 +230,7 @@ def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
                     column: _plain(value)
                     for column, value in row.items()
                     if column not in COUNTERS and not column.endswith("_timestamp")
+                    if (table, column) != ("NB_Global", "name")
                 }
                 if table != "IC_NB_Global" or any(columns.values()):
                     found[f"{database} {table} {uuid}"] = columns
@@ -240,7 +243,7 @@ def _plain(value: Any) -> Any:
         case ["set", list(items)]:
             return sorted(json.dumps(i) for i in items)
         case ["map", list(items)]:
-            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith("isthmus:claim:"))
+            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith(COUNTED))
     return value
 
 

@@ -223,7 +223,7 @@ def _runs(fd: int) -> bool:
         return False
     try:
         dead = os.read(stat, 4096).rpartition(b")")[2].split()[0] in (b"Z", b"X")
-        return not dead or len(os.listdir(f"/proc/self/fd/{fd}/task")) > 1
+        return not dead or len(list(Path(f"/proc/self/fd/{fd}/task").iterdir())) > 1
     except OSError:
         return False
     finally:

@@ -121,6 +121,10 @@ class SiteFacts(Protocol):
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         """Every switch of this name that whoever owns the VPC may mean."""
 
+    @property
+    def admits(self) -> bool:
+        """Rules of security groups can name what other sites list."""
+
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         """Ids of every security group of the VPC's project that has this name or id."""
 

@@ -11,9 +11,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from isthmus.backends.changes import Call
 from isthmus.errors import Problem, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
@@ -27,20 +27,11 @@ PAUSES = (0.2, 0.6)
 Only questions: of a change nobody knows whether it happened, so the next pass lists and sees.
 """
 
+REMEMBERED = 1000
+"""Changes of which the request id is kept."""
+
 VERSIONS = {"network": "/v2.0", "identity": "/v3"}
 """Service -> the version that we speak; catalogs name a service with it or without."""
-
-REMEMBERED = 200
-"""Calls of which the request id is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A change that the API accepted; `request` is its id in the cloud's own logs."""
-
-    what: str
-    request: str
-    seconds: float
 
 
 class Refused(WorldError):
@@ -52,12 +43,12 @@ class Refused(WorldError):
 
 
 class Api:
-    """One cloud of clouds.yaml. `calls` counts everything that was sent, `changes` what was accepted of it."""
+    """One cloud of clouds.yaml. `calls` counts everything that was sent, `accepted` the changes among it."""
 
     def __init__(self, cloud: str) -> None:
         self.cloud = cloud
         self.calls = 0
-        self.changes = 0
+        self.accepted = 0
         self.recent: deque[Call] = deque(maxlen=REMEMBERED)
         self.project = ""
         """Id of the project that our credentials are of: the owner of what no tenant may touch. Known after a call."""
@@ -77,7 +68,7 @@ class Api:
         answer, request = self._once("network", method, path, json=body)
         call = Call(f"{method} {path}", request, time.monotonic() - begin)
         with self._lock:
-            self.changes += 1
+            self.accepted += 1
             self.recent.append(call)
         log.info("cloud %s: %s (%s, %.2f s)", self.cloud, call.what, call.request, call.seconds)
         return answer

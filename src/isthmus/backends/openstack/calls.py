@@ -49,6 +49,9 @@ class Calls:
             self._all_new(table, by["add", table])
             for change in by["change", table]:
                 self._change(change)
+        # Neutron removes a network's subnets with it.
+        whole = tuple(f"{c.key}/" for c in by["remove", "network"])
+        by["remove", "subnet"] = [c for c in by["remove", "subnet"] if not c.key.startswith(whole)]
         for table in REMOVE:
             self._all_gone(table, by["remove", table])
         for path, tags in self._tags.items():

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from isthmus.backends.changes import Change, Owner
+from isthmus.backends.changes import Call, Change, Owner
 from isthmus.backends.openstack.api import Api
 from isthmus.backends.openstack.calls import Calls
 from isthmus.backends.openstack.diff import diff
@@ -214,14 +214,22 @@ class OpenStackSite(OvnSite):
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return self._neutron.switches(name, vpc) if self._neutron else ()
 
+    @property
+    def admits(self) -> bool:
+        return self._listing is not None and self._listing.admits
+
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         return self._neutron.security_groups(name, vpc) if self._neutron else ()
 
     # -- writing ----------------------------------------------------------------------------------------------
 
     @property
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(self.api.recent)
+
+    @property
     def accepted(self) -> int:
-        return self.api.changes
+        return self.api.accepted
 
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
         """Begin the calls of one Interconnect, unless some of it are under way or were refused just now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from isthmus.backends.changes import Change, Owner
+from isthmus.backends.changes import Call, Change, Owner
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.facts import NorthboundFacts
 from isthmus.backends.ovsdb.index import Index
@@ -81,6 +81,10 @@ class OvnSite(Store):
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         """Of the whole deployment: names of switches are nobody's."""
         return self._facts.switches(name)
+
+    @property
+    def admits(self) -> bool:
+        return False
 
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         """OVN alone has none; the API refuses to name one."""
@@ -170,8 +174,13 @@ class OvnSite(Store):
     """The first answer of an API is awaited. OVN alone has none to ask."""
 
     @property
+    def calls(self) -> tuple[Call, ...]:
+        """The last changes that an API has accepted, in order."""
+        return ()
+
+    @property
     def accepted(self) -> int:
-        """How many changes an API has accepted."""
+        """How many there were."""
         return 0
 
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
