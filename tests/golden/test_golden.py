@@ -58,6 +58,8 @@ class Facts:
             )
             for switch, addresses in found.items()
         )
+        for key, name in self.written.get("links", {}).items():
+            ports += (VpcPort(uuid(self.site, name), name, (), Role.LINK, uuid(self.site, key), key, key),)
         keeper, project = self.written.get("keeper", "ovn"), uuid(ref.project) if ref.project else ""
         return (Vpc(self.site, uuid(self.site, ref.name or ""), ref.name or "", ports, (), keeper, project),)
 

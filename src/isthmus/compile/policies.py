@@ -16,7 +16,7 @@ from isthmus.compile.routes import away
 from isthmus.compile.view import Joined, Side
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
-from isthmus.model.rows import Row, Value
+from isthmus.model.rows import Parent, Row, Value
 
 ALLOW, DROP = 200, 100
 """Priorities on an edge, which is ours alone."""
@@ -135,25 +135,27 @@ def _prefixes(sides: Iterable[Side]) -> list[Prefix]:
     return [p for s in sides for p in s.prefixes]
 
 
-def on_vpc(joined: Joined, side: Side) -> Iterator[Row]:
+def on_vpc(joined: Joined, side: Side, link: str, parent: Parent) -> Iterator[Row]:
     """What goes to remote prefixes entered by a listed subnet's port or the link; what comes from them, by the link.
 
     The edge sees source addresses only; a neighbour on an external or unlisted network could forge a listed one, or
     pose as the far side, who would get the answer.
+
+    link    name of the VPC router's port on the link
+    parent  the VPC router, where its policies go
     """
     maker, remotes = Maker(joined, side), set(away(joined, side))
-    link = f'inport == "{maker.name("link-vpc")}"'
-    entries = [maker.name("link-vpc"), *(port for s in side.subnets for port in s.ports)]
+    entries = [link, *(port for s in side.subnets for port in s.ports)]
     inports = "{" + ", ".join(f'"{name}"' for name in sorted(set(entries))) + "}"
     for version in joined.families:
         if remote := _set(version, remotes):
             enter = f"inport == {inports} && ip{version}.dst == {remote}"
             if back := pairs(version, remotes, side.prefixes):
-                enter = f"({enter}) || ({link} && {back})"
+                enter = f'({enter}) || (inport == "{link}" && {back})'
             for what, priority, action, text in (
                 ("enter", VPC_ALLOW, "allow", enter),
                 ("drop", VPC_DROP, "drop", f"ip{version}.dst == {remote} || ip{version}.src == {remote}"),
             ):
                 columns: Mapping[str, Value] = {"priority": priority, "match": text, "action": action}
                 key = f"vpc/policy/{version}/{what}"
-                yield maker.row("Logical_Router_Policy", key, columns, maker.on_vpc("policies"))
+                yield maker.row("Logical_Router_Policy", key, columns, parent)

@@ -1,4 +1,4 @@
-"""The VPC's side of a link where Neutron keeps the router: objects of its API, and nothing raw (ADR 0014).
+"""The VPC's side of a link where Neutron keeps the router: objects of its API (ADR 0014), and one pair of policies.
 
 Tables and columns are Neutron's own words. What every object carries besides is in `backends.openstack.marks`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from ipaddress import collapse_addresses
 
-from isthmus.compile import link, names
+from isthmus.compile import link, names, policies
 from isthmus.compile.edge import Maker
 from isthmus.compile.routes import away
 from isthmus.compile.view import Defined, Joined, Side
@@ -30,6 +30,7 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
         columns: Mapping[str, Value] = {"destination": str(prefix), "nexthop": edge[prefix.version]}
         yield maker.row("extra_route", f"vpc/route/{prefix}", columns, maker.on_router("routes"))
     yield from _admission(joined, side, maker)
+    yield from _guard(joined, side, maker)
 
 
 class _Maker(Maker):
@@ -90,6 +91,17 @@ def _subnet(side: Side, maker: _Maker, defined: Defined) -> Iterator[Row]:
     for network in defined.networks:
         yield _range(maker, f"{what}/{network.version}", what, defined.name, network.network, "", str(network.ip))
         yield maker.interface(f"{what}/gateway/{network.version}", what, (network,), path=path)
+
+
+def _guard(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:
+    """Policies are all that Neutron leaves alone on its routers, and all that keeps a neighbour from lying (ADR 0016).
+
+    They name the router's port on the link, which Neutron names; until it is there, nothing leads to the edge.
+    """
+    port = next((p.name for p in side.vpc.ports if p.owned == maker.key("link")), None)
+    if port is not None:
+        router = Parent("Logical_Router", "policies", name=f"neutron-{side.vpc.uuid}")
+        yield from policies.on_vpc(joined, side, port, router)
 
 
 def _admission(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:

@@ -36,7 +36,10 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
     if len(side.gateways) == 1:
         yield f"site {side.site!r} has one gateway chassis for router {side.vpc.name!r}: there is no failover"
     if any(p.role is Role.EXTERNAL for p in side.vpc.ports):
-        yield _neighbour(side)
+        yield (
+            f"router {side.vpc.name!r} of site {side.site!r} has an external network: a neighbour there could forge a "
+            "listed source; a policy of ours drops what did not enter by a listed subnet"
+        )
     there = {p.switch_name for p in side.vpc.ports}
     for name in (n for n in side.exclude if n not in there):
         yield (
@@ -57,10 +60,3 @@ def _of_side(planner: Planner, side: Side) -> Iterator[str]:
                 f"site {side.site!r} has no name in NB_Global: apply writes {site.site.zone!r} there, under which its "
                 "ovn-ic registers the zone"
             )
-
-
-def _neighbour(side: Side) -> str:
-    said = f"router {side.vpc.name!r} of site {side.site!r} has an external network: a neighbour there could forge a "
-    if side.vpc.keeper == "neutron":
-        return f"{said}listed source; we write no policy on a router that Neutron keeps, see docs/security.md"
-    return f"{said}listed source; a policy of ours drops what did not enter by a listed subnet"

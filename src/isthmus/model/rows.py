@@ -38,8 +38,9 @@ class Parent:
     """The row whose set `column` holds a child.
 
     Exactly one of: `key`, an owned row of the same plan; `uuid`, a foreign row that the facts showed;
-    `name`, a row that ovn-ic is about to make (the switch of a transit switch); `network`, the key of a Neutron
-    network of ours, of which Neutron is about to make a switch. Until such a row is there the child waits.
+    `name`, a row that ovn-ic is about to make (the switch of a transit switch) or a router that Neutron has made;
+    `network`, the key of a Neutron network of ours, of which Neutron is about to make a switch. Until such a row is
+    there the child waits.
     """
 
     table: str

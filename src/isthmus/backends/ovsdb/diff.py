@@ -82,7 +82,8 @@ class Differ:
         found = [
             uuid
             for uuid in self._index.named.get((parent.table, parent.name), ())
-            if self._rows[parent.table][uuid]["other_config"].get("interconn-ts") == parent.name
+            if parent.table == "Logical_Router"
+            or self._rows[parent.table][uuid]["other_config"].get("interconn-ts") == parent.name
         ]
         if not found:
             return parent, True
