@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.controller.survey import expectation, survey  # noqa: PLC0415
     from isthmus.verify.admission import admissions, closed_pairs  # noqa: PLC0415
-    from isthmus.verify.compare import compare  # noqa: PLC0415
+    from isthmus.verify.compare import differences  # noqa: PLC0415
     from isthmus.verify.reach import World  # noqa: PLC0415
 
     documents = configuration(args)
@@ -38,17 +38,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
     by, live = _live(args, wanted, expected) if args.live or args.lab else ("", {})
     world = World(rows.sites)
     admitted = admissions(world, expected, wanted.gates)
-    report = compare(world, expected, live, closed=closed_pairs(admitted))
-    found = report.differences
+    found = differences(world, expected, live, closed=closed_pairs(admitted))
     judged = [p for p in expected.pairs() if not p.native]
     result: dict[str, Any] = {"pairs": len(judged), "differences": [d.as_json() for d in found]}
     for each in found:
         out.line(str(each))
     worse, notes = _admitted(admitted, wanted.groups, result, out)
-    result["exposures"] = [e.as_json() for e in report.exposures]
-    for exposure in report.exposures:
-        out.line(f"note: {exposure}")
-    notes += len(report.exposures)
     if by:
         result["live"] = {"by": by, "pairs": [_measured(p, live) for p in judged if (p.source, p.target) in live]}
         _print_live(by, judged, live, out)

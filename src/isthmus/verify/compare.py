@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from isthmus.verify.expect import Expectation, Pair
-from isthmus.verify.lies import Lies, Spoken
+from isthmus.verify.lies import Lies
 from isthmus.verify.matrix import Answer, Finding, Matrix
 from isthmus.verify.path import End, RowRef, Trace
 from isthmus.verify.place import Place
@@ -58,61 +58,14 @@ class Difference:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
-    """Who can speak for a listed subnet although she is not in it: known, and not for Isthmus to repair (ADR 0015).
-
-    row    the switch port by which such packets come onto the source's segment
-    ports  how many are like it
-    """
-
-    source: Place
-    targets: tuple[Place, ...]
-    row: RowRef
-    ports: int
-    outside: bool
-    """By a port that leads out of OVN: whoever is on that network."""
-
-    def __str__(self) -> str:
-        more = f" and {self.ports - 1} more" if self.ports > 1 else ""
-        who = "whoever is on that network" if self.outside else f"the machine of {self.row}{more}"
-        why = "" if self.outside else ", because its port security lets other addresses pass"
-        there = ", ".join(map(str, self.targets))
-        return f"{self.source}: {who} can send to {there} as if she were in a listed subnet{why}"
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "from": self.source.as_json(),
-            "to": [t.as_json() for t in self.targets],
-            "row": self.row.as_json(),
-            "ports": self.ports,
-            "outside": self.outside,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is to be repaired, and what is to be known."""
-
-    differences: tuple[Difference, ...]
-    exposures: tuple[Exposure, ...]
-
-
 def differences(
-    world: World, expectation: Expectation, live: Live | None = None, *, forged: bool = True
-) -> tuple[Difference, ...]:
-    """Of `compare`."""
-    return compare(world, expectation, live, forged=forged).differences
-
-
-def compare(
     world: World,
     expectation: Expectation,
     live: Live | None = None,
     *,
     forged: bool = True,
     closed: Container[tuple[Place, Place]] = (),
-) -> Report:
+) -> tuple[Difference, ...]:
     """Every ordered pair on which intent, rows and (where measured) packets do not agree.
 
     forged  ask too what a sender can do that lies about its address or chooses another router of its segment
@@ -121,7 +74,6 @@ def compare(
     matrix = Matrix(world)
     lies = Lies(matrix, expectation) if forged else None
     found: list[Difference] = []
-    exposed: dict[tuple[Place, RowRef, int], list[Place]] = {}
     for pair in expectation.pairs():
         if pair.native:
             continue
@@ -135,26 +87,7 @@ def compare(
             finding = matrix.attack(pair.source, pair.target, lies.of(pair))
             if finding.answer is not Answer.NO:
                 found.append(_difference(world, "forged", pair, False, finding, None))
-                continue
-            for spoken in lies.spoken(pair):
-                if spoken.known:
-                    exposed.setdefault((pair.source, spoken.row, spoken.ports), []).append(pair.target)
-                else:
-                    found.append(_spoken(pair, spoken))
-    exposures = (Exposure(f, tuple(to), row, n, _outside(world, row)) for (f, row, n), to in exposed.items())
-    return Report(tuple(found), tuple(exposures))
-
-
-def _spoken(pair: Pair, spoken: Spoken) -> Difference:
-    finding, reason = spoken.finding, "the port has lost its port security"
-    return Difference(
-        "forged", pair.source, pair.target, False, finding.answer, None, spoken.row, reason, finding.arrives
-    )
-
-
-def _outside(world: World, row: RowRef) -> bool:
-    port = world.zones[row.site].switch_ports.get(row.name)
-    return port is not None and not port.machine
+    return tuple(found)
 
 
 def _compare(world: World, finding: Finding, pair: Pair, seen: bool | None) -> Difference | None:

@@ -56,33 +56,24 @@ class Matrix:
         found = [t for p in self._packets(source, target) for t in self.traces(source, p, source.doors)]
         return self._judge(found, target)
 
-    def attack(
-        self, source: Place, target: Place, sources: Iterable[IPv4Address | IPv6Address], lsp: str | None = None
-    ) -> Finding:
-        """Packets with one of `sources` as their address, sent to every router port on `source`'s switch.
-
-        lsp  the port that they come from; None: a machine that nobody has given a port yet
-        """
+    def attack(self, source: Place, target: Place, sources: Iterable[IPv4Address | IPv6Address]) -> Finding:
+        """Packets with one of `sources` as their address, sent to every router port on `source`'s switch."""
         found: list[Trace] = []
         for address in sources:
             for prefix in target.prefixes:
                 if prefix.version == address.version:
                     for host in self.classes(target, prefix):
                         for packet in self._of_each_kind(prefix.version, int(address), int(host)):
-                            found += self.traces(source, packet, None, lsp)
+                            found += self.traces(source, packet, None)
         return self._judge(found, target)
 
-    def traces(
-        self, source: Place, packet: Packet, doors: tuple[str, ...] | None, lsp: str | None = None
-    ) -> tuple[Trace, ...]:
+    def traces(self, source: Place, packet: Packet, doors: tuple[str, ...] | None) -> tuple[Trace, ...]:
         """Branches of a packet from a machine of `source`; `doors` None: by every router port of the switch."""
         found: list[Trace] = []
         zone = self.world.zones[source.site]
         for switch in self.switches(source):
-            if lsp is not None and zone.switch_ports[lsp].switch != switch:
-                continue
             for door in self._chosen(zone.switches[switch], packet, doors):
-                found += self._follow(Entry(source.site, switch, lsp, door), packet)
+                found += self._follow(Entry(source.site, switch, door=door), packet)
         return tuple(found)
 
     def _chosen(self, switch: Switch, packet: Packet, doors: tuple[str, ...] | None) -> list[str | None]:

@@ -76,11 +76,6 @@ def groups_of(record: Record) -> tuple[str, ...]:
     return tuple(sorted(mark(record, "security_group_ids").split()))
 
 
-def keeps(record: Record) -> bool:
-    """Neutron keeps this Logical_Switch or Logical_Router."""
-    return bool({"neutron:network_name", "neutron:router_name"} & ids(record).keys())
-
-
 def address_set(group: str, version: int) -> str:
     """Name of the Address_Set of an address group.
 

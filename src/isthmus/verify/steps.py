@@ -81,11 +81,6 @@ def refused(zone: Zone, port: SwitchPort, way: Way) -> Trace | None:
     return end(zone, way, End.DROPPED, port.row, f"port security of {port.name}")
 
 
-def may_send(port: SwitchPort, family: int, number: int) -> bool:
-    """Whoever has the port can send from this address, with a MAC of her choice."""
-    return not port.security or any(s.lets(family, number) for s in port.security)
-
-
 def neighbour(switch: Switch, packet: Packet) -> int | None:
     """The MAC of a machine on the same switch that has the destination's address."""
     wanted = (packet.family, packet.dst)
