@@ -75,8 +75,13 @@ def _guests(site: Site) -> Iterator[Found]:
     idle = {host.name for host in site.hosts if not host.compute}
     for part, things in site.parts:
         for where, switch in _switches(part, things):
+            if switch.external:
+                continue
+            if switch.endpoints and any(cidr.version == 6 for cidr in switch.cidrs):
+                remedy = "leave it out, or say `nova: false`: namespaces have both families"
+                yield "the lab's guests have no DHCPv6 client", f"{where}.cidrs", remedy
             for i, endpoint in enumerate(switch.endpoints):
-                if endpoint.host in idle and not switch.external:
+                if endpoint.host in idle:
                     remedy = "name another host, or leave out `compute: false`"
                     yield f"{endpoint.host} runs no guests", f"{where}.endpoints.{i}", remedy
 

@@ -40,6 +40,8 @@ def common(cloud: Cloud, host: str, address: str) -> dict[str, list[tuple[str, o
         ],
         "oslo_concurrency": [("lock_path", "/run/nova/lock")],
         "oslo_messaging_notifications": [("driver", "noop")],
+        # Services start beside the queue; whoever comes too early asks again after a second, not ever later.
+        "oslo_messaging_rabbit": [("rabbit_interval_max", 1)],
         "keystone_authtoken": credentials(cloud, NAME),
         "service_user": [("send_service_user_token", True), *credentials(cloud, NAME)],
         "placement": credentials(cloud, "placement"),
