@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from isthmus.backends.changes import Change
+from isthmus.backends.openstack.api import Api
+from isthmus.backends.openstack.listing import project_names
 from isthmus.backends.openstack.site import OpenStackSite
 from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
@@ -61,6 +63,12 @@ async def read(configuration: Configuration, timeout: float) -> Rows:
         else:
             found.fabrics[name] = answer
     return found
+
+
+def projects(configuration: Configuration, sites: Collection[str]) -> dict[str, Mapping[str, str]]:
+    """Of these sites, where they have projects: id -> name, as far as our user may list them. Raises WorldError."""
+    clouds = {s.name: s.cloud for s in configuration.sites if s.cloud and s.name in sites}
+    return {site: project_names(Api(cloud)) or {} for site, cloud in clouds.items()}
 
 
 def fabric_name(configuration: Configuration, fabric: Fabric) -> str:
