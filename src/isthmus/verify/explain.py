@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from isthmus.model.rows import PATH, Record, Snapshot
+from isthmus.verify import neutron
 from isthmus.verify.match import refusal
 from isthmus.verify.path import OVN_IC, RowRef, row_ref
 
@@ -78,7 +79,7 @@ def _all(tables: Snapshot) -> Iterator[tuple[str, str, Record]]:
 
 
 def _is(word: str, uuid: str, record: Record) -> bool:
-    if record.get("name") == word or (len(word) >= MIN_UUID and uuid.startswith(word)):
+    if record.get("name") == word or word in neutron.names(record) or (len(word) >= MIN_UUID and uuid.startswith(word)):
         return True
     return row_ref("", "", uuid, record).key == word
 

@@ -41,6 +41,7 @@ from isthmus.verify.steps import (
     refused,
     reroutes,
     resolve,
+    ruled,
     segment,
     verdict_end,
 )
@@ -158,6 +159,8 @@ class _Walker:
         if verdict.word != "allow":
             yield verdict_end(zone, way, verdict, switch)
             return
+        if verdict.rule is not None:
+            way = replace(way, admitted=(verdict.rule.row,))
         if (port is None or not port.router_port) and (row := balancer(zone, switch.balancers, way.packet)):
             yield end(zone, way, End.UNKNOWN, row, "a load balancer takes the packet")
             return
@@ -182,8 +185,8 @@ class _Walker:
         if target is came:
             yield end(zone, way, End.DROPPED, target.row, f"it would leave by {target.name}, where it came in")
             return
-        hop = Hop(zone.site, switch.row, came.name if came else "", target.name, (target.row,))
-        onward = replace(way, hops=(*way.hops, hop))
+        hop = Hop(zone.site, switch.row, came.name if came else "", target.name, (*way.admitted, target.row))
+        onward = replace(way, hops=(*way.hops, hop), admitted=())
         if target.type == "remote":
             yield from self.crossed(zone, switch, came, target, mac, onward)
             return
@@ -193,6 +196,7 @@ class _Walker:
         """The egress pipeline of a switch, in the zone that `target` is in."""
         name = "" if self.anybody and target.machine else target.name
         verdict = filtered(zone, switch, way.packet, "to-lport", outport=name)
+        way = ruled(way, switch, verdict)
         if verdict.word != "allow":
             yield verdict_end(zone, way, verdict, switch)
         elif target.type in OUTSIDE:

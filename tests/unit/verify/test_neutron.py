@@ -8,19 +8,24 @@ floating IP.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dumps import HERE, Dump, load
+from isthmus.errors import IntentError
 from isthmus.verify.admission import Admission, admissions, closed_pairs
+from isthmus.verify.columns import secured
 from isthmus.verify.compare import Difference, differences
 from isthmus.verify.place import Place
 from isthmus.verify.reach import World
 from isthmus.verify.telling import as_json, sentence
+from isthmus.verify.trace import Drawing, draw, trace
 
 Rows = dict[str, dict[str, dict[str, Any]]]
 Change = Callable[[Rows], None]
@@ -271,3 +276,63 @@ def test_the_change_is_found_and_named(change: Change) -> None:
 def test_places_of_the_dump_are_those_of_its_documents() -> None:
     places: dict[Place, Any] = dict(dump().expectation.memberships)
     assert {p.name for p in places} >= {"a-web", "a-db", "a-private", "ext", "b-web", "a-pods", "b-jobs"}
+
+
+# -- trace ------------------------------------------------------------------------------------------------------------
+
+
+def project(name: str) -> str:
+    return str(port(dump().sites["cloud"], f"cloud-{name}-web-1")["external_ids"]["neutron:project_id"])
+
+
+def drawn(source: str, target: str, protocol: str = "icmp", number: int = 80) -> list[Drawing]:
+    named = {"cloud": {project("a"): "a", project("b"): "b"}}
+    return list(trace(World(dump().sites), source, target, protocol, number, named))
+
+
+def test_a_trace_names_the_project_the_port_and_the_rule_that_lets_the_packet_in() -> None:
+    (found, six) = drawn("cluster/cluster-a-pods-1", "cloud/a/front-a", "tcp", 8080)
+    assert found.arrives and six.arrives
+    text = draw(found)
+    assert "Neutron port front-a" in text and "security groups c124b43a" in text and "DHCPv4 of 10.1.1.0/24" in text
+    assert re.search(r"tcp\.dst >= 8000 .*\[Neutron security group rule [0-9a-f-]{36}\]", text)
+    identity = port(dump().sites["cloud"], "front-a")["name"]
+    assert drawn("cluster/cluster-a-pods-1", f"cloud/{project('a')}/{identity}", "tcp", 8080)[0].arrives
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        ("cluster/cluster-b-pods-1", "cloud/b/cloud-b-web-1", "[Neutron: no security group rule lets it pass]"),
+        ("cloud/a/off", "10.2.1.11", "; disabled"),
+        ("cloud/a/off", "10.2.1.11", "is disabled   switch port"),
+        ("cloud/a/open", "10.2.1.11", "no port security"),
+        ("cloud/a/nfv", "10.2.1.11", "allowed address pairs 10.1.2.0/24"),
+        ("cloud/a/nfv", "10.2.1.11", "└─x dropped at cloud: policy of neutron-"),
+        ("cluster/cluster-a-pods-1", "cloud/a/vip", "virtual, of"),
+    ],
+)
+def test_a_trace_says_what_neutron_keeps_a_port_from(source: str, target: str, said: str) -> None:
+    assert said in draw(drawn(source, target)[0])
+
+
+def test_a_virtual_port_is_reached_where_its_address_is() -> None:
+    (found,) = drawn("cluster/cluster-a-pods-1", "cloud/a/vip")
+    assert found.arrives and "that is not" not in draw(found)
+
+
+def test_what_is_not_there_or_means_two_is_said() -> None:
+    rows = copy.deepcopy(dump().sites)
+    port(rows["cloud"], "open")["external_ids"]["neutron:port_name"] = "nfv"
+    for word, code in (("cloud/c/x", "UnknownProject"), ("cloud/a/x", "UnknownPort"), ("cloud/a/nfv", "AmbiguousPort")):
+        with pytest.raises(IntentError) as found:
+            trace(World(rows), word, "10.2.1.11", projects={"cloud": {project("a"): "a"}})
+        assert found.value.problems[0].code == code
+
+
+def test_a_prefix_in_port_security_stands_for_its_addresses_and_an_address_with_a_length_for_itself() -> None:
+    pair, own = secured("02:00:00:00:00:01 10.1.2.0/24"), secured("02:00:00:00:00:01 10.1.2.7/24 fd00::7")
+    assert pair and own
+    assert pair.lets(4, int(ip_address("10.1.2.200"))) and not pair.lets(4, int(ip_address("10.1.3.1")))
+    assert own.lets(4, int(ip_address("10.1.2.7"))) and not own.lets(4, int(ip_address("10.1.2.8")))
+    assert own.lets(6, int(ip_address("fd00::7"))) and not own.lets(6, int(ip_address("fd00::8")))

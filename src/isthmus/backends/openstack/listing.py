@@ -101,7 +101,7 @@ def fetch(api: Api, owner: str) -> Listing:
     if extensions >= ADDRESS_GROUPS:
         questions["address_group"] = lambda: _list(api, "address_group")
     with ThreadPoolExecutor(3) as pool:
-        projects = pool.submit(_projects, api)
+        projects = pool.submit(project_names, api)
         answers = {table: pool.submit(question) for table, question in questions.items()}
         tables: dict[str, Table] = {table: answer.result() for table, answer in answers.items()}
         known = projects.result()
@@ -125,7 +125,8 @@ def _list(api: Api, table: str, **query: Any) -> Table:
         wanted["marker"] = body[collection][-1]["id"]
 
 
-def _projects(api: Api) -> Mapping[str, str] | None:
+def project_names(api: Api) -> Mapping[str, str] | None:
+    """Id -> name; None where our user may not list them. Raises WorldError."""
     try:
         return {p["id"]: p["name"] for p in api.get("identity", "/projects")["projects"]}
     except Refused as error:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from isthmus.backends.changes import Call, Change, Owner
 from isthmus.backends.openstack.api import Api
 from isthmus.backends.openstack.calls import Calls
+from isthmus.backends.openstack.described import Described, described
 from isthmus.backends.openstack.diff import diff
 from isthmus.backends.openstack.facts import NeutronFacts, unseen
 from isthmus.backends.openstack.listing import Listing, fetch
@@ -230,7 +231,7 @@ class OpenStackSite(OvnSite):
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         return self._neutron.security_groups(name, vpc) if self._neutron else ()
 
-    # -- what verify asks -------------------------------------------------------------------------------------
+    # -- what verify and explain ask -------------------------------------------------------------------------
 
     def admission(self, interconnect: str, attachment: str) -> tuple[frozenset[str], tuple[str, str]]:
         """Ids of the security group rules that we keep for an Attachment; name and id of its address group, or ""."""
@@ -238,6 +239,10 @@ class OpenStackSite(OvnSite):
         rules = {o["id"] for (t, k), ones in here.items() if t == RULE and k.startswith(prefix) for o in ones}
         groups = here.get(("address_group", prefix + PEERS), ())
         return frozenset(rules), (str(groups[0]["name"]), str(groups[0]["id"])) if groups else ("", "")
+
+    def described(self) -> tuple[Described, ...]:
+        """Our objects in Neutron."""
+        return described(self._owned)
 
     def group_names(self) -> dict[str, str]:
         """Security group's id -> its name."""
