@@ -132,6 +132,14 @@ def test_the_commands_of_the_lab_document_run(tmp_path: Path) -> None:
             shell.run(line)
 
 
+@pytest.mark.full
+def test_the_commands_of_the_guest_document_run(tmp_path: Path) -> None:
+    with elsewhere() as environment:
+        shell = Shell(environment, tmp_path)
+        for line in [*commands(ROOT / "docs" / "guests.md"), "isthmus lab down"]:
+            shell.run(line)
+
+
 def test_the_lab_file_of_the_lab_document_makes_a_lab_whose_neighbour_reaches_a_tenant(tmp_path: Path) -> None:
     (block,) = yaml_blocks(ROOT / "docs" / "lab.md")
     (tmp_path / "lab.yaml").write_text(block, encoding="utf-8")
