@@ -102,13 +102,17 @@ class _Asked:
         self._openings = Openings()
         self._alike: dict[Place, tuple[_Alike, ...]] = {}
         self._named: dict[str, dict[str, str]] = {}
+        self._listed: dict[str, list[Place]] = {}
+        for place, memberships in expectation.memberships.items():
+            for interconnect in sorted({one for one, _ in memberships}):
+                self._listed.setdefault(interconnect, []).append(place)
 
     def of(self, gate: Gate) -> Iterator[Admission]:
         zone = self.world.zones[gate.site]
         for kind, row, reason in set_differences(zone, gate.peers[1], gate.away):
             yield Admission(kind, True, gate, row, reason)
-        for place, memberships in self.expectation.memberships.items():
-            if (gate.interconnect, gate.attachment) in memberships:
+        for place in self._listed.get(gate.interconnect, ()):
+            if (gate.interconnect, gate.attachment) in self.expectation.memberships[place]:
                 for alike in self.alike(place):
                     yield from self._unenforced(gate, place, alike)
                     for ingress in (True, False):
@@ -180,7 +184,7 @@ class _Asked:
             )
 
     def _peers(self, gate: Gate, place: Place, ingress: bool) -> Iterator[Place]:
-        for other in self.expectation.places:
+        for other in self._listed[gate.interconnect]:
             if other != place:
                 pair = self.expectation.pair(*((other, place) if ingress else (place, other)))
                 if pair.wanted and gate.interconnect in pair.interconnects:
