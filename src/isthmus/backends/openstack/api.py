@@ -18,8 +18,9 @@ from isthmus.errors import Problem, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 20.0
-"""Seconds for one answer; Neutron takes seconds for a router on a busy day, and none of ours waits for an agent."""
+TIMEOUT, LONG_TIMEOUT = 20.0, 60.0
+"""Seconds for one answer, and for that of a change: Neutron takes a while for a router's port on a busy day, and whoever
+gives up does not know whether it happened."""
 
 PAUSES = (0.2, 0.6)
 """Seconds before a question is asked again that nobody answered, or that was answered with 5xx or 429.
@@ -60,12 +61,12 @@ class Api:
 
     def get(self, service: str, path: str, **query: Any) -> Any:
         """The body of the answer. Raises Refused, Unreachable."""
-        return self._tried(service, "GET", path, PAUSES, params=query)
+        return self._tried(service, "GET", path, PAUSES, params=query, timeout=TIMEOUT)
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A change in Neutron. Raises Refused, Unreachable (then it may or may not have happened)."""
         begin = time.monotonic()
-        answer, request = self._once("network", method, path, json=body)
+        answer, request = self._once("network", method, path, json=body, timeout=LONG_TIMEOUT)
         call = Call(f"{method} {path}", request, time.monotonic() - begin)
         with self._lock:
             self.accepted += 1
@@ -91,13 +92,13 @@ class Api:
         with self._lock:
             self.calls += 1
         try:
-            answer = session.request(f"{base}{path}", method, raise_exc=False, timeout=TIMEOUT, **more)
+            answer = session.request(f"{base}{path}", method, raise_exc=False, **more)
         except exceptions.Unauthorized as error:
             raise Refused(self._problem("CredentialsRefused", what, str(error), CHECK_CLOUDS), 401, "") from error
         except exceptions.ConnectFailure as error:
             raise Unreachable(self._problem("ApiUnreachable", what, str(error), CHECK_SERVICE)) from error
         except exceptions.ClientException as error:
-            raise Unreachable(self._problem("ApiFailed", what, str(error), CHECK_CLOUDS)) from error
+            raise Unreachable(self._problem("ApiFailed", what, str(error), CHECK_SERVICE)) from error
         request = answer.headers.get("x-openstack-request-id", "")
         if answer.status_code >= 400:
             raise self._refused(what, answer, request)
