@@ -19,8 +19,8 @@ from isthmus.errors import Problem, Unreachable, WorldError
 log = logging.getLogger(__name__)
 
 TIMEOUT, LONG_TIMEOUT = 20.0, 60.0
-"""Seconds for one answer, and for that of a change: Neutron takes a while for a router's port on a busy day, and whoever
-gives up does not know whether it happened."""
+"""Seconds for one answer, and for that of a change: Neutron takes a while for a router's port on a busy day, and
+whoever gives up does not know whether it happened."""
 
 PAUSES = (0.2, 0.6)
 """Seconds before a question is asked again that nobody answered, or that was answered with 5xx or 429.
