@@ -122,7 +122,8 @@ def _described(lab: Lab) -> dict[str, Any]:
             places.append({"name": host.name, "kind": kind, "site": site.name, "addresses": [host.address]})
     for machine in lab.machines:
         addresses = [str(a) for a in machine.addresses]
-        places.append({"name": machine.name, "kind": "endpoint", "site": machine.site, "addresses": addresses})
+        kind = "guest" if machine.guest else "endpoint"
+        places.append({"name": machine.name, "kind": kind, "site": machine.site, "addresses": addresses})
     for name in ("fabric", "operator"):
         places.append({"name": name, "kind": name, "site": "", "addresses": [lab.state.addresses[name]]})
     return {

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,8 @@ class Builder:
         work = [fabric]
         for site in self.layout.sites:
             work += KINDS[site.site.type].start(self, site, pool, fabric)
-        for future in work:
-            future.result()
+        for future in as_completed(work):
+            future.result()  # the first that fails ends it all
         self.progress("daemons")
 
     def start_fabric(self) -> None:

@@ -16,6 +16,8 @@ from isthmus.lab.state import State
 
 TURN = 0.2
 """Seconds for which the guest may withhold an answer: libvirt lets nothing else through meanwhile."""
+LARGEST = 120_000
+"""Bytes of one request: it is one argument of a program."""
 NOT_FOUND = 127
 """Exit code where the guest has no such program, as a shell says it."""
 
@@ -35,6 +37,10 @@ class Channel:
     def call(self, command: str, *, timeout: float = 10.0, **arguments: Any) -> Any:
         """One request to the agent and what it returns; `timeout` in seconds. Raises WorldError in libvirt's words."""
         request = json.dumps({"execute": command, "arguments": arguments})
+        if len(request) > LARGEST:
+            raise WorldError(
+                Problem("TooLong", f"{len(request)} bytes for a guest", remedy="send it in smaller pieces")
+            )
         argv = ["virsh", "--quiet", "qemu-agent-command", "--timeout", str(max(1, round(timeout)))]
         done = subprocess.run(
             enter_light(self.state, self.host, [*argv, self.domain, request]),

@@ -36,6 +36,7 @@ MODULES = {
     "virtio_blk": "",
 }
 """Kernel modules that a guest loads, in this order, with their options. What the kernel has built in is left out."""
+DISK = 1
 PYTHON, BUSYBOX = Path("/usr/bin/python3"), Path("/bin/busybox")
 LIBRARY = ("os", "encodings/__init__", "encodings/aliases", "encodings/utf_8", "encodings/ascii", "encodings/latin_1")
 """All of Python's library that an interpreter opens as files when it starts; the rest is built in."""
@@ -51,18 +52,22 @@ sys.stdout.buffer.write(MAGIC_NUMBER + bytes([1]) + bytes(11) + marshal.dumps(co
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The two files of a guest; `key` names what they were made from."""
+    """The files of a guest; `key` names what they were made from.
+
+    disk  an empty one of DISK GiB, as qcow2: who has no volumes must have a disk
+    """
 
     key: str
     kernel: Path
     initrd: Path
+    disk: Path
 
 
 def image(say: Callable[[str], None], going: Callable[[], bool]) -> Image:
     """The guest image, from the cache or made now, while `going()`. Raises WorldError where a part cannot be had."""
     kernel = _kernel(say, going)
     contents = [*_programs(), *_python(), *_modules(kernel)]
-    digest = hashlib.sha256(kernel.name.encode())
+    digest = hashlib.sha256(f"{kernel.name} {DISK}".encode())
     for entry in contents:
         digest.update(repr((entry.name, entry.mode, len(entry.data))).encode() + entry.data)
     key = digest.hexdigest()[:16]
@@ -73,9 +78,10 @@ def image(say: Callable[[str], None], going: Callable[[], bool]) -> Image:
         (new / "initrd").write_bytes(cpio.archive(contents))
         # A hard link costs nothing, and an image stays whole when its kernel goes.
         os.link(kernel / "vmlinuz", new / "vmlinuz")
+        _said(["qemu-img", "create", "-q", "-f", "qcow2", str(new / "disk"), f"{DISK}G"])
 
     once(folder, make, going)
-    return Image(key, folder / "vmlinuz", folder / "initrd")
+    return Image(key, folder / "vmlinuz", folder / "initrd", folder / "disk")
 
 
 # The kernel.

@@ -86,8 +86,15 @@ def _nova_conf(cloud: Cloud, host: str, address: str) -> str:
     return ini(
         settings
         | {
-            # The cache of translated code: 32 MB are enough for a kernel and a shell.
-            "libvirt": [("virt_type", "qemu"), ("inject_partition", -2), ("tb_cache_size", 32)],
+            "libvirt": [
+                ("virt_type", "qemu"),
+                ("inject_partition", -2),
+                # Sparse files: no layers to be made and looked into for each guest.
+                ("images_type", "flat"),
+                # Of translated code: 32 MB are enough for a kernel and a shell.
+                ("tb_cache_size", 32),
+                ("mem_stats_period_seconds", 0),
+            ],
             "os_vif_ovs": [("ovsdb_connection", "unix:/run/openvswitch/db.sock")],
             "vif_plug_ovs_privileged": [helper],
             "nova_sys_admin": [helper],

@@ -65,7 +65,7 @@ def _neutron_conf(cloud: Cloud) -> str:
         ("rpc_workers", 0),
         ("rpc_state_report_workers", 0),
         ("notify_nova_on_port_status_changes", nova),
-        ("notify_nova_on_port_data_changes", nova),
+        ("notify_nova_on_port_data_changes", False),  # each would make Nova ask for everything anew
     ]
     settings: Settings = {
         "DEFAULT": default,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
-from isthmus.lab.guests.image import Image
+from isthmus.lab.guests.image import DISK, Image
 from isthmus.lab.layout import Machine, Paths
 from isthmus.lab.openstack import keystone
 from isthmus.lab.openstack.api import Api, Json
@@ -57,7 +57,7 @@ class Servers:
             "hw_qemu_guest_agent": "yes",
             "hw_time_hpet": "true",
         }
-        self.image = self._image("guest", "raw", bytes(1 << 20), "bare", with_)
+        self.image = self._image("guest", "qcow2", image.disk.read_bytes(), "bare", with_)
 
     def _image(
         self, name: str, disk: str, data: bytes, container: str = "", properties: Mapping[str, str] | None = None
@@ -68,8 +68,8 @@ class Servers:
         return made
 
     def offer(self) -> None:
-        """The one flavor. Who has no volumes needs a disk of her own, however empty."""
-        body = {"name": "guest", "ram": MEMORY, "vcpus": 1, "disk": 1}
+        """The one flavor. Its disk is as large as the image's: nothing is left to be resized."""
+        body = {"name": "guest", "ram": MEMORY, "vcpus": 1, "disk": DISK}
         self.flavor = str(self.admin.post("compute", "/flavors", {"flavor": body})["flavor"]["id"])
 
     def zones(self, hosts: Iterable[str], going: Callable[[], bool]) -> None:
