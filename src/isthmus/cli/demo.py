@@ -26,16 +26,17 @@ def run(args: argparse.Namespace, out: Output) -> int:
 
     begin = time.monotonic()
     scenario = scenarios.find(args.scenario or scenarios.DEFAULT)
-    doctor.require()
+    name = _name(state.names(), keep=args.keep)
+    file = spec.load(scenario.lab, name=name, tenants=2, agents=True)
+    doctor.require(file)
 
     def step(text: str) -> None:
         line = f"{time.monotonic() - begin:5.1f} s  {text}"
         out.note(line) if out.json else out.line(line)
 
-    name = _name(state.names(), keep=args.keep)
     with noted() as interrupts:
         step(f"{scenario.name}: {scenario.says}")
-        lab = Lab.up(spec.load(scenario.lab, name=name, tenants=2, agents=True))
+        lab = Lab.up(file)
 
         def play() -> Demo:
             found = versions(lab, lab.sites[0].name)

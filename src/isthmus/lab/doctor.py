@@ -5,12 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab.guests import image
+from isthmus.lab.openstack import environment as openstack
+from isthmus.lab.openstack import rabbitmq
 from isthmus.lab.ovn import SCHEMAS
 from isthmus.lab.processes import environment
+from isthmus.lab.spec import LINES, LabFile
 
 PROGRAMS = {
     "ovsdb-server": "openvswitch-switch",
@@ -25,6 +30,27 @@ PROGRAMS = {
     "nsenter": "util-linux",
 }
 """Program -> the Debian package that has it."""
+OPENSTACK = {
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
+    "mariadb": "mariadb-client-core",
+}
+"""As PROGRAMS; only sites of type openstack need them."""
+GUESTS = {
+    "virsh": "libvirt-clients",
+    "virtlogd": "libvirt-daemon",
+    "libvirtd": "libvirt-daemon",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "busybox": "busybox-static",
+}
+"""As PROGRAMS; only clouds with Nova need them."""
+GUESTS_FILES = {
+    rabbitmq.PROGRAM: "rabbitmq-server",
+    "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",
+    str(openstack.DEBIAN / "libvirt.py"): "python3-libvirt",
+}
+"""File -> the Debian package that has it; only clouds with Nova need them."""
 SCHEMA_PACKAGES = {
     "OVN_IC_Northbound": "ovn-ic-db",
     "OVN_IC_Southbound": "ovn-ic-db",
@@ -42,14 +68,19 @@ class Check:
     remedy: str = ""
 
 
-def examine() -> list[Check]:
-    """Everything a lab needs, in the order of repair."""
-    return [_root(), *_programs(), *_schemas(), _python(), _tun(), _datapath()]
+def examine(file: LabFile | None = None) -> list[Check]:
+    """Everything that a lab needs, or any lab without a file, in the order of repair."""
+    checks = [_root(), *_programs(PROGRAMS), *_schemas(), _python(), _tun(), _datapath()]
+    if file is None or any(site.type == "openstack" for site in file.sites):
+        checks += [*_programs(OPENSTACK), *(_openstack(line) for line in LINES)]
+    if file is None or any(site.runs_guests(host) for site in file.sites for host in site.hosts):
+        checks += [*_programs(GUESTS), *_files(GUESTS_FILES), _overlay(), _kernel()]
+    return checks
 
 
-def require() -> None:
-    """Raises WorldError with all that is missing and how to get it."""
-    missing = [c for c in examine() if not c.ok]
+def require(file: LabFile) -> None:
+    """Raises WorldError with all that is missing for a lab and how to get it."""
+    missing = [c for c in examine(file) if not c.ok]
     if not missing:
         return
     packages = sorted({c.remedy.rpartition(" ")[2] for c in missing if c.remedy.startswith("apt-get")})
@@ -64,15 +95,38 @@ def _root() -> Check:
     return Check("root", ok, "yes" if ok else "no", "" if ok else "run as root: a lab makes namespaces")
 
 
-def _programs() -> list[Check]:
+def _programs(wanted: Mapping[str, str]) -> list[Check]:
     path = environment()["PATH"]
     checks = []
-    for program, package in PROGRAMS.items():
+    for program, package in wanted.items():
         where = shutil.which(program, path=path)
         checks.append(
             Check(program, bool(where), where or "not there", "" if where else f"apt-get install -y {package}")
         )
     return checks
+
+
+def _files(wanted: Mapping[str, str]) -> list[Check]:
+    checks = []
+    for file, package in wanted.items():
+        there = Path(file).exists()
+        found, remedy = (file, "") if there else ("not there", f"apt-get install -y {package}")
+        checks.append(Check(Path(file).name, there, found, remedy))
+    return checks
+
+
+def _overlay() -> Check:
+    """What a host that runs guests writes to /etc and /var stays its own."""
+    ok = "\toverlay\n" in Path("/proc/filesystems").read_text(encoding="ascii")
+    return Check("overlay filesystems", ok, "yes" if ok else "no", "" if ok else "modprobe overlay")
+
+
+def _kernel() -> Check:
+    """Not being there is no fault: `lab up` gets it."""
+    there = image.cached()
+    return Check(
+        "guests' kernel", True, str(there) if there else "not cached; the first lab with guests gets it by apt"
+    )
 
 
 def _schemas() -> list[Check]:
@@ -89,6 +143,15 @@ def _schemas() -> list[Check]:
 def _python() -> Check:
     ok = importlib.util.find_spec("cryptography") is not None
     return Check("cryptography", ok, "yes" if ok else "not there", "" if ok else "pip install 'isthmus[lab]'")
+
+
+def _openstack(line: str) -> Check:
+    """Not being there is no fault: `lab up` gets it."""
+    there = openstack.cached(line)
+    found = (
+        str(openstack.path(line)) if there else "not cached; the first lab with it installs it, from a package index"
+    )
+    return Check(f"OpenStack with Neutron {line}", True, found)
 
 
 def _tun() -> Check:

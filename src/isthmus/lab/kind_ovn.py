@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from isthmus.lab import foreign, hosts, ovn, rpc
-from isthmus.lab.layout import SiteLayout
+from isthmus.lab.layout import Layout, Machine, SiteLayout
 from isthmus.lab.processes import run
 from isthmus.lab.spec import Host
-from isthmus.lab.state import Daemon
+from isthmus.lab.state import Daemon, State
 
 if TYPE_CHECKING:
     from isthmus.lab.kinds import Site
@@ -102,3 +102,12 @@ class OvnKind:
             return all(r["nb_cfg"] >= number for r in rows["Chassis_Private"].values())
 
         watch({"Chassis_Private": ["nb_cfg"]}, settled)
+
+    def port(self, state: State, layout: Layout, machine: Machine, make: bool) -> tuple[str, str]:
+        if make:
+            parts = [word for part in foreign.port(machine) for word in ("--", *part)]
+            run(state, machine.site, ["ovn-nbctl", *parts])
+        return machine.name, machine.mac
+
+    def remove_port(self, state: State, layout: Layout, machine: Machine) -> None:
+        run(state, machine.site, ["ovn-nbctl", "--if-exists", "lsp-del", machine.name])

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from isthmus.lab.kind_openstack import OpenstackKind
 from isthmus.lab.kind_ovn import OvnKind
-from isthmus.lab.layout import Layout, Paths, SiteLayout
+from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout
 from isthmus.lab.state import Daemon, State
 
 
@@ -40,6 +40,15 @@ class Kind(Protocol):
 
     def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
         """Return when the site is ready to use; `deadline` by time.monotonic(). Raises TimeoutError."""
+
+    def port(self, state: State, layout: Layout, machine: Machine, make: bool) -> tuple[str, str]:
+        """The Logical_Switch_Port of an endpoint that comes later, and its MAC address; where not `make`, it exists.
+
+        Raises WorldError.
+        """
+
+    def remove_port(self, state: State, layout: Layout, machine: Machine) -> None:
+        """Take it away again."""
 
 
 KINDS: dict[str, Kind] = {"ovn": OvnKind(), "openstack": OpenstackKind()}

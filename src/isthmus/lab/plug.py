@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from isthmus.errors import Problem, WorldError
-from isthmus.lab import foreign, hosts, rpc
+from isthmus.lab import hosts, rpc
 from isthmus.lab.build import ask_keeper
-from isthmus.lab.layout import Layout, Machine, Paths, mac
+from isthmus.lab.kinds import KINDS
+from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout, mac
 from isthmus.lab.netlink import Netlink
 from isthmus.lab.ovn import socket_path
 from isthmus.lab.processes import run
@@ -40,12 +41,17 @@ class Plugs:
         tenant: str | None = None,
         mtu: int = 1442,
         make_port: bool = True,
+        security_groups: Sequence[str] | None = None,
+        port_security: bool = True,
         timeout: float = 10.0,
     ) -> Machine:
-        """Start an endpoint and return when its port is up.
+        """Start an endpoint and return when its port is up. On openstack the tenant's member makes a Neutron port.
 
-        addresses  each with its prefix length
-        make_port  false: the Logical_Switch_Port `name` exists, and says the MAC address itself
+        addresses        each with its prefix length
+        make_port        false: the Logical_Switch_Port `name` exists, and says the MAC address itself; on openstack the
+                         Neutron port of that name, whose MAC address is taken
+        security_groups  on openstack: names; default: the project's `default`
+        port_security    on openstack: false: any address, and no security groups
         Raises WorldError, TimeoutError.
         """
         taken = {m.name for m in (*self.layout.machines, *self.plugged)}
@@ -66,30 +72,39 @@ class Plugs:
             link=f"pl{self.state.serial}",
             external=False,
             listed=False,
+            security_groups=None if security_groups is None else tuple(security_groups),
+            port_security=port_security,
         )
+        kind = KINDS[self.site_layout(site).site.type]
+        port, address = kind.port(self.state, self.layout, machine, make_port)
+        machine = replace(machine, mac=address)
         self.state.serial += 1
         self.state.plugged.append(_encode(machine))
+        self.state.ports[name] = port
         self.state.save()
         self.state.namespaces |= ask_keeper(self.state, {"create": [{"name": name, "hostname": None, "run": None}]})
         self.state.save()
         hosts.endpoint(self.state, machine, self.state.datapath)
-        if make_port:
-            parts = ["ovn-nbctl"]
-            for part in foreign.port(machine):
-                parts += ["--", *part]
-            run(self.state, site, parts)
-        options = ["--", "set", "Interface", machine.link, f"external_ids:iface-id={name}"]
-        run(self.state, host, ["ovs-vsctl", "add-port", "br-int", machine.link, *options])
+        self._connect(machine, port, timeout)
+        return machine
+
+    def _connect(self, machine: Machine, port: str, timeout: float) -> None:
+        """Put the host's end of its link on the integration bridge as that port, and wait until OVN has it up."""
+        options = ["--", "set", "Interface", machine.link, f"external_ids:iface-id={port}"]
+        run(self.state, machine.host, ["ovs-vsctl", "add-port", "br-int", machine.link, *options])
         if self.state.datapath == "userspace":
-            hosts.widen(self.state, Paths(self.state.directory), host)
+            hosts.widen(self.state, Paths(self.state.directory), machine.host)
         rpc.wait_until(
-            socket_path(Paths(self.state.directory), site, "OVN_Southbound"),
+            socket_path(Paths(self.state.directory), machine.site, "OVN_Southbound"),
             "OVN_Southbound",
             {"Port_Binding": ["logical_port", "up"]},
-            lambda rows: any(r["logical_port"] == name and r["up"] is True for r in rows["Port_Binding"].values()),
+            lambda rows: any(r["logical_port"] == port and r["up"] is True for r in rows["Port_Binding"].values()),
             timeout,
         )
-        return machine
+
+    def site_layout(self, name: str) -> SiteLayout:
+        """Raises KeyError."""
+        return {s.name: s for s in self.layout.sites}[name]
 
     def unplug(self, name: str, *, remove_port: bool = True) -> None:
         """Take a plugged endpoint away again."""
@@ -98,7 +113,8 @@ class Plugs:
         with Netlink(self.state.path(machine.host)) as host:
             host.delete(machine.link)
         if remove_port:
-            run(self.state, machine.site, ["ovn-nbctl", "--if-exists", "lsp-del", name])
+            KINDS[self.site_layout(machine.site).site.type].remove_port(self.state, self.layout, machine)
+        self.state.ports.pop(name, None)
         self.state.plugged = [each for each in self.state.plugged if each["name"] != name]
         self.state.save()
 

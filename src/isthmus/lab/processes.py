@@ -87,6 +87,8 @@ def start(state: State, daemon: Daemon) -> None:
     """Start a daemon and return when it is ready; one that stays in the foreground: when it is started."""
     pidfile = Path(daemon.pidfile)
     pidfile.unlink(missing_ok=True)
+    log = log_file(state, daemon)
+    before = log.stat().st_size if log.exists() else 0
     if daemon.foreground:
         stem = pidfile.stem
         wrapper = ["sh", "-c", _BACKGROUND, "sh", f"/run/{stem}.pid", f"/run/log/{stem}.log"]
@@ -98,36 +100,14 @@ def start(state: State, daemon: Daemon) -> None:
         if time.monotonic() > deadline or not state.alive():
             raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} wrote no {pidfile}"))
         time.sleep(0.001)
-    while daemon.answers and not _answers(state, daemon):
-        fd = process(state, daemon)
-        if fd is None or time.monotonic() > deadline or not state.alive():
-            raise WorldError(_silent(state, daemon, "ended" if fd is None else "does not answer"))
-        os.close(fd)
-        time.sleep(0.02)
-
-
-def _answers(state: State, daemon: Daemon) -> bool:
-    """Whether somebody speaks at the daemon's door: at once (MariaDB greets), or when asked by HTTP."""
-    try:
-        if not daemon.answers.startswith("http://"):
-            inner = state.directory / "nodes" / daemon.namespace / daemon.answers.lstrip("/")
-            with rpc.connect(inner, daemon.patience) as connection:
-                return bool(connection.recv(1))
-        place = urlsplit(daemon.answers)
-        assert place.hostname
-        with inside(state.path(daemon.namespace)):
-            connection = socket.create_connection((place.hostname, place.port or 80), daemon.patience)
-        with connection:
-            connection.sendall(f"GET {place.path or '/'} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
-            return bool(connection.recv(1))
-    except OSError:
-        return False
-
-
-def _silent(state: State, daemon: Daemon, what: str) -> Problem:
-    log = log_file(state, daemon)
-    said = log.read_text(errors="replace").strip()[-2000:] if log.exists() else ""
-    return Problem("DaemonFailed", f"{Path(daemon.argv[0]).name} in {daemon.namespace} {what}: {said}")
+    while not _ready(state, daemon, log, before):
+        there = _directory(state, daemon)
+        if not (there and there.exists()) or time.monotonic() > deadline or not state.alive():
+            said = log.read_text(errors="replace").strip()[-2000:] if log.exists() else ""
+            what = "is not ready" if there and there.exists() else "has ended"
+            text = f"{Path(daemon.argv[0]).name} in {daemon.namespace} {what}: {said}"
+            raise WorldError(Problem("DaemonFailed", text))
+        time.sleep(0.02 if daemon.answers or daemon.says else 0.001)
 
 
 def _detach(state: State, daemon: Daemon) -> None:
@@ -148,22 +128,69 @@ def _detach(state: State, daemon: Daemon) -> None:
         raise WorldError(Problem("DaemonFailed", f"{daemon.argv[0]} in {daemon.namespace} exited {code}: {said}"))
 
 
+def _ready(state: State, daemon: Daemon, log: Path, before: int) -> bool:
+    """Whether it is what it was started as, and works; its log was `before` bytes long."""
+    fd = process(state, daemon)
+    if fd is None:
+        return False
+    os.close(fd)
+    return _answers(state, daemon) if daemon.answers else _says(log, daemon.says, before)
+
+
+def _answers(state: State, daemon: Daemon) -> bool:
+    """Whether somebody speaks at the daemon's door: at once (MariaDB greets), or when asked by HTTP."""
+    try:
+        if not daemon.answers.startswith("http://"):
+            inner = state.directory / "nodes" / daemon.namespace / daemon.answers.lstrip("/")
+            with rpc.connect(inner, daemon.patience) as connection:
+                return bool(connection.recv(1))
+        place = urlsplit(daemon.answers)
+        assert place.hostname
+        with inside(state.path(daemon.namespace)):
+            connection = socket.create_connection((place.hostname, place.port or 80), daemon.patience)
+        with connection:
+            connection.sendall(f"GET {place.path or '/'} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
+            return bool(connection.recv(1))
+    except OSError:
+        return False
+
+
+def _says(log: Path, text: str, begin: int) -> bool:
+    """Whether a log has the text, from byte `begin` on."""
+    if not text:
+        return True
+    with log.open("rb") as file:
+        file.seek(begin)
+        return text.encode() in file.read()
+
+
 def process(state: State, daemon: Daemon) -> int | None:
     """A descriptor of the daemon's process, to be closed by the caller; None when it does not run.
 
     The pidfile's number is valid in the lab's PID namespace only: the descriptor comes from that namespace's /proc,
     and the process is ours because nothing else lives there.
     """
-    try:
-        pid = int(Path(daemon.pidfile).read_text(encoding="utf-8"))
-        fd = os.open(f"/proc/{state.keeper}/root/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY)
-    except (OSError, ValueError):
+    there = _directory(state, daemon)
+    if there is None:
         return None
-    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip()
-    if not Path(daemon.argv[0]).name.startswith(name[:15]):
+    try:
+        fd = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    # OpenStack's programs write what they do behind their name.
+    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip().partition(":")[0]
+    if not (daemon.process or Path(daemon.argv[0]).name).startswith(name):
         os.close(fd)
         return None
     return fd
+
+
+def _directory(state: State, daemon: Daemon) -> Path | None:
+    """Where the lab's /proc would have the process that the pidfile names."""
+    try:
+        return Path(f"/proc/{state.keeper}/root/proc/{int(Path(daemon.pidfile).read_text(encoding='utf-8'))}")
+    except (OSError, ValueError):
+        return None
 
 
 def stop(state: State, daemon: Daemon, number: signal.Signals = signal.SIGTERM, timeout: float = 10.0) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,6 +20,9 @@ Template = Annotated[str, Field(pattern=r"^[a-z0-9{]([a-z0-9{}-]*[a-z0-9}])?$", 
 Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 Address = IPv4Address | IPv6Address
+Line = Literal["29", "28", "27"]
+LINES: tuple[Line, ...] = get_args(Line)
+"""Release lines of Neutron, the newest first."""
 
 RESERVED = ("operator", "fabric", "underlay")
 BUILTIN = Path(__file__).with_name("builtin")
@@ -96,6 +99,7 @@ class Host(_Model):
     name: Name
     gateway: bool = Field(default=False, description="ovn-is-interconn=true: carries traffic to other sites")
     chassis: Name | None = Field(default=None, description="system-id; default: the host's name")
+    compute: bool = Field(default=True, description="openstack with Nova: false: runs no guests")
 
 
 class Rule(_Model):
@@ -120,7 +124,7 @@ class OpenStack(_Model):
     """What runs on top of the OVN deployment of a site of type `openstack`."""
 
     nova: bool = Field(default=True, description="false: Keystone and Neutron only; endpoints are namespaces")
-    neutron: Literal["29", "28", "27"] = Field(default="29", description="its release line")
+    neutron: Line = Field(default="29", description="its release line")
 
 
 class Things(_Model):
@@ -167,6 +171,10 @@ class Site(_Model):
     def cloud(self) -> OpenStack:
         """The block `openstack`, filled in."""
         return self.openstack or OpenStack()
+
+    def runs_guests(self, host: Host) -> bool:
+        """Whether a host of this site has libvirt and nova-compute."""
+        return self.type == "openstack" and self.cloud.nova and host.compute
 
     @property
     def gateways(self) -> tuple[str, ...]:

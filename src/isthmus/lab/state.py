@@ -41,8 +41,10 @@ class Daemon:
     foreground  it does not put itself into the background, and writes neither pidfile nor log itself
     answers     `http://ADDRESS:PORT/…` or a unix socket's path inside the namespace: what speaks to whoever connects
                 when the program is ready; "" where its pidfile says so
+    says        what its log has when the program is ready, where nobody answers; "" where its pidfile says so
     patience    seconds until it must be ready
     env         beside what every program of the lab has in its environment
+    process     what the kernel calls its process, where that is another name than the program's
     """
 
     namespace: str
@@ -50,8 +52,10 @@ class Daemon:
     pidfile: str
     foreground: bool = False
     answers: str = ""
+    says: str = ""
     patience: float = 10.0
     env: dict[str, str] = field(default_factory=dict)
+    process: str = ""
 
 
 @dataclass(slots=True)
@@ -75,6 +79,8 @@ class State:
     """Number of the next of them."""
     ports: dict[str, str] = field(default_factory=dict)
     """Endpoint -> its Logical_Switch_Port, where somebody else names that: Neutron, by the port's id."""
+    servers: dict[str, str] = field(default_factory=dict)
+    """Endpoint that is a guest -> Nova's id of its server, which is libvirt's of its domain."""
 
     @property
     def mark(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from isthmus.model.rows import PATH, Record, Snapshot
 from isthmus.verify.match import refusal
-from isthmus.verify.path import RowRef, row_ref
+from isthmus.verify.path import OVN_IC, RowRef, row_ref
 
 Databases = Mapping[str, Snapshot]
 """Name of a database in plans (`nb/cloud`, `ic-nb`) -> its rows."""
@@ -99,7 +99,7 @@ def _explain(database: str, tables: Snapshot, table: str, uuid: str) -> Explanat
 
 def _why(ref: RowRef, record: Record) -> str:
     if not ref.ours and ref.maker:
-        return f"made by {ref.maker} from the interconnect databases"
+        return f"made by {ref.maker}" + (" from the interconnect databases" if ref.maker == OVN_IC else "")
     if not ref.ours:
         return "foreign: nothing of ours put it there, and nothing of ours will change it"
     if not ref.key:

@@ -75,11 +75,8 @@ def delivered(zone: Zone, switch: Switch, port: SwitchPort, way: Way) -> Trace:
 def refused(zone: Zone, port: SwitchPort, way: Way) -> Trace | None:
     """Port security, for a packet with the port's own MAC."""
     macs = {o.mac for o in port.owned}
-    for allowed in port.security:
-        here = {n for f, n in allowed.addresses if f == way.packet.family}
-        if (allowed.mac in macs or not macs) and (not allowed.addresses or way.packet.src in here):
-            return None
-    if not port.security:
+    own = [s for s in port.security if s.mac in macs or not macs]
+    if not port.security or any(s.lets(way.packet.family, way.packet.src) for s in own):
         return None
     return end(zone, way, End.DROPPED, port.row, f"port security of {port.name}")
 

@@ -21,6 +21,7 @@ from isthmus.backends.openstack.listing import Listing, fetch
 from isthmus.backends.openstack.owned import Owned, owned
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile.record import SIDES, parse
+from isthmus.compile.vpc_neutron import PEERS
 from isthmus.errors import Conflict, IsthmusError, Problem, WorldError
 from isthmus.model.facts import Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
@@ -45,6 +46,9 @@ FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 
 AT_ONCE = 4
 """Interconnects whose calls are under way at the same time."""
+
+
+RULE = "security_group_rule"
 
 
 class OpenStackSite(OvnSite):
@@ -130,6 +134,11 @@ class OpenStackSite(OvnSite):
                 if self._failure != error.problems[0]:
                     log.warning("%s", error)
                 self._failure = error.problems[0]
+                self._wake()
+                return
+            except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
+                log.exception("cloud %s", self.site.cloud)
+                self._failure = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
                 self._wake()
                 return
             recovered, self._failure = self._failure is not None, None
@@ -221,6 +230,20 @@ class OpenStackSite(OvnSite):
     def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
         return self._neutron.security_groups(name, vpc) if self._neutron else ()
 
+    # -- what verify asks -------------------------------------------------------------------------------------
+
+    def admission(self, interconnect: str, attachment: str) -> tuple[frozenset[str], tuple[str, str]]:
+        """Ids of the security group rules that we keep for an Attachment; name and id of its address group, or ""."""
+        here, prefix = self._owned.get(interconnect, {}), f"{interconnect}/{attachment}/"
+        rules = {o["id"] for (t, k), ones in here.items() if t == RULE and k.startswith(prefix) for o in ones}
+        groups = here.get(("address_group", prefix + PEERS), ())
+        return frozenset(rules), (str(groups[0]["name"]), str(groups[0]["id"])) if groups else ("", "")
+
+    def group_names(self) -> dict[str, str]:
+        """Security group's id -> its name."""
+        tables = self._listing.tables if self._listing else {}
+        return {i: str(g["name"]) for i, g in tables.get("security_group", {}).items()}
+
     # -- writing ----------------------------------------------------------------------------------------------
 
     @property
@@ -259,6 +282,10 @@ class OpenStackSite(OvnSite):
             before = self._refused.get(interconnect)
             self._refused[interconnect] = _Refusal(error.problems[0], changes, before)
             log.warning("interconnect %s: %s", interconnect, error)
+        except Exception as error:
+            log.exception("interconnect %s", interconnect)
+            problem = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
+            self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
         finally:
             if not self._closing:
                 await self._list()

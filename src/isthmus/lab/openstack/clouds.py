@@ -21,10 +21,10 @@ def file(paths: Paths) -> Path:
     return paths.operator / "clouds.yaml"
 
 
-def names(paths: Paths) -> list[str]:
-    """All entries of a lab."""
+def read(paths: Paths) -> dict[str, dict[str, Any]]:
+    """All entries of a lab, by name."""
     path = file(paths)
-    return list(yaml.safe_load(path.read_text(encoding="utf-8"))["clouds"]) if path.exists() else []
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["clouds"]) if path.exists() else {}
 
 
 def entry(site: str, user: str) -> str:
@@ -47,13 +47,13 @@ def tools(cloud: Cloud, isthmus: str) -> None:
 
 def write(cloud: Cloud) -> None:
     """Add the site's clouds to what other sites of the lab wrote."""
-    path = file(cloud.paths)
     with _writing:
-        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {"clouds": {}}
+        found = read(cloud.paths)
         for user in ("admin", SERVICE, *cloud.site.tenants):
-            found["clouds"][entry(cloud.name, user)] = _entry(cloud, user)
+            found[entry(cloud.name, user)] = _entry(cloud, user)
+        path = file(cloud.paths)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as text:
-            yaml.safe_dump(found, text, sort_keys=False)
+            yaml.safe_dump({"clouds": found}, text, sort_keys=False)
 
 
 def _entry(cloud: Cloud, user: str) -> dict[str, Any]:

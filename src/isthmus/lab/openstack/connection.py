@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import requests
+from keystoneauth1.identity.v3 import Password
 from keystoneauth1.session import Session
-from openstack.config import OpenStackConfig
 from openstack.connection import Connection
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
@@ -38,15 +38,10 @@ class NamespaceAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": Pool}
 
 
-def connect(net: str, clouds: Path, name: str) -> Connection:
-    """The entry `name` of a clouds.yaml, from the network namespace at path `net`."""
+def connect(net: str, entry: Mapping[str, Any]) -> Connection:
+    """An entry of a clouds.yaml, from the network namespace at path `net`."""
     session = requests.Session()
     session.trust_env = False  # no proxy of the caller's leads into a lab
     session.mount("http://", NamespaceAdapter(net))
-
-    class Inside(Session):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(session=session, **options)
-
-    config = OpenStackConfig(config_files=[str(clouds)], load_envvars=False, session_constructor=Inside)
-    return Connection(config=config.get_one(cloud=name))
+    authenticated = Session(auth=Password(**entry["auth"]), session=session)
+    return Connection(session=authenticated, region_name=entry["region_name"])

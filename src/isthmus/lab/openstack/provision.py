@@ -6,23 +6,19 @@ that are bound to a host, which elsewhere is Nova's part.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from isthmus.lab import rpc
 from isthmus.lab.hosts import PHYSICAL
-from isthmus.lab.layout import Group, Machine, Paths, Router, Subnet
-from isthmus.lab.openstack import keystone
+from isthmus.lab.layout import Group, Machine, Router, Subnet
+from isthmus.lab.openstack import keystone, ports
 from isthmus.lab.openstack.api import Api, Json
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.spec import Network, Rule
 
 WORKERS = 4
-OWNER = "compute:nova"
-"""device_owner of an endpoint's port: to Neutron it is a server."""
 
 
 Named = tuple[str | None, str]
@@ -83,9 +79,9 @@ class Provision:
                 ids[group.name] = api.post("network", "/v2.0/security-groups", body)["security_group"]["id"]
         for name, found in ids.items():
             self.made.groups[tenant, name] = found
-        rules = [body for group in wanted for rule in group.rules for body in _rules(rule, ids[group.name], ids)]
-        if rules:
-            api.post("network", "/v2.0/security-group-rules", {"security_group_rules": rules})
+        for group in wanted:  # Neutron takes the rules of one group at a time
+            if rules := [body for rule in group.rules for body in _rules(rule, ids[group.name], ids)]:
+                api.post("network", "/v2.0/security-group-rules", {"security_group_rules": rules})
 
     # Networks and routers.
 
@@ -168,28 +164,12 @@ class Provision:
 
     def _endpoint(self, machine: Machine) -> Json:
         switch = machine.tenant, machine.switch
-        body: Json = {
-            "name": machine.name,
-            "project_id": self.members[machine.tenant].project_id,
-            "network_id": self.made.networks[switch],
-            "mac_address": machine.mac,
-            "fixed_ips": [
-                {"subnet_id": self.made.subnets[switch, a.network], "ip_address": str(a.ip)} for a in machine.addresses
-            ],
-            "device_owner": OWNER,
-            "device_id": machine.name,
-            "binding:host_id": machine.host,
-        }
-        return body | security(machine, {n: i for (t, n), i in self.made.groups.items() if t == machine.tenant})
-
-
-def security(machine: Machine, groups: dict[str, str]) -> Json:
-    """What a port says of security groups, by their ids in its project."""
-    if not machine.port_security:
-        return {"port_security_enabled": False, "security_groups": []}
-    if machine.security_groups is None:
-        return {}
-    return {"security_groups": [groups[name] for name in machine.security_groups]}
+        subnets = {cidr: found for (of, cidr), found in self.made.subnets.items() if of == switch}
+        groups = {name: found for (tenant, name), found in self.made.groups.items() if tenant == machine.tenant}
+        project = {"project_id": self.members[machine.tenant].project_id}
+        # Nova itself says where a guest is.
+        where = {} if machine.guest else ports.bound(machine)
+        return ports.body(machine, self.made.networks[switch], subnets, groups) | project | where
 
 
 def _rules(rule: Rule, group: str, groups: dict[str, str]) -> Iterator[Json]:
@@ -205,33 +185,14 @@ def _rules(rule: Rule, group: str, groups: dict[str, str]) -> Iterator[Json]:
         protocol: Any = None if rule.protocol == "any" else rule.protocol
         if (protocol, version) == ("icmp", "IPv6"):
             protocol = "ipv6-icmp"
-        for ports in rule.ports or (None,):
+        for some in rule.ports or (None,):
             body: Json = {
                 "security_group_id": group,
                 "direction": rule.direction,
                 "ethertype": version,
                 "protocol": protocol,
             }
-            if ports is not None:
-                first, _, last = str(ports).partition("-")
+            if some is not None:
+                first, _, last = str(some).partition("-")
                 body |= {"port_range_min": int(first), "port_range_max": int(last or first)}
             yield body | remote
-
-
-def plug_in(paths: Paths, machines: list[Machine], ports: dict[str, str]) -> None:
-    """Tell each host's Open vSwitch whose port the endpoints' links are: what Nova does there."""
-    on: dict[str, list[Machine]] = defaultdict(list)
-    for machine in machines:
-        if machine.name in ports:
-            on[machine.host].append(machine)
-    for host, some in on.items():
-        operations: list[Any] = [
-            {
-                "op": "mutate",
-                "table": "Interface",
-                "where": [["name", "==", m.link]],
-                "mutations": [["external_ids", "insert", rpc.ovsdb_map({"iface-id": ports[m.name]})]],
-            }
-            for m in some
-        ]
-        rpc.transact(paths.run(host) / "openvswitch" / "db.sock", "Open_vSwitch", *operations)
