@@ -25,12 +25,10 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
     yield from _link(joined, side, maker)
     for defined in side.defined:
         yield from _subnet(side, maker, defined)
-    edge = {i.version: str(i.ip) for i in joined.link(side, link.EDGE)}
-    for prefix in exact(away(joined, side)):
-        columns: Mapping[str, Value] = {"destination": str(prefix), "nexthop": edge[prefix.version]}
-        yield maker.row("extra_route", f"vpc/route/{prefix}", columns, maker.on_router("routes"))
     yield from _admission(joined, side, maker)
-    yield from _guard(joined, side, maker)
+    port = next((p.name for p in side.vpc.ports if p.owned == maker.key("link")), None)
+    if port is not None:
+        yield from _ways(joined, side, maker, port)
 
 
 class _Maker(Maker):
@@ -93,15 +91,18 @@ def _subnet(side: Side, maker: _Maker, defined: Defined) -> Iterator[Row]:
         yield maker.interface(f"{what}/gateway/{network.version}", what, (network,), path=path)
 
 
-def _guard(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:
-    """Policies are all that Neutron leaves alone on its routers, and all that keeps a neighbour from lying (ADR 0016).
+def _ways(joined: Joined, side: Side, maker: _Maker, port: str) -> Iterator[Row]:
+    """Routes to the edge, and the guard before them; when the router has its `port` on the link, and not before.
 
-    They name the router's port on the link, which Neutron names; until it is there, nothing leads to the edge.
+    Policies are all that Neutron leaves alone on its routers, and all that keeps a neighbour from lying (ADR 0016).
+    They name the port, which Neutron names, and are written before the routes are asked for.
     """
-    port = next((p.name for p in side.vpc.ports if p.owned == maker.key("link")), None)
-    if port is not None:
-        router = Parent("Logical_Router", "policies", name=f"neutron-{side.vpc.uuid}")
-        yield from policies.on_vpc(joined, side, port, router)
+    router = Parent("Logical_Router", "policies", name=f"neutron-{side.vpc.uuid}")
+    yield from policies.on_vpc(joined, side, port, router)
+    edge = {i.version: str(i.ip) for i in joined.link(side, link.EDGE)}
+    for prefix in exact(away(joined, side)):
+        columns: Mapping[str, Value] = {"destination": str(prefix), "nexthop": edge[prefix.version]}
+        yield maker.row("extra_route", f"vpc/route/{prefix}", columns, maker.on_router("routes"))
 
 
 def _admission(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:

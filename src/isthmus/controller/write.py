@@ -49,8 +49,9 @@ class Writer:
         if self._work(IC_NB) or (self._world.fabric.claim is None and self._needs_claim()):
             await self._send(IC_NB, self._work(IC_NB), self._to_fabric)
         failed = {e.name for e in self._planner.entries.values() if e.failed}
-        self._call(failed)
         await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))
+        # Rows first: the guard of a router stands before Neutron is asked for routes.
+        self._call({e.name for e in self._planner.entries.values() if e.failed})
         return self._committed > before
 
     def _call(self, failed: set[str]) -> None:
