@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from isthmus.lab.lab import Lab
     from isthmus.lab.state import State
 
-BUILT_IN = "two-sites, three-sites"
+BUILT_IN = "two-sites, three-sites, cluster-to-cloud"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
     env = verb("env", 'exports that make a shell the operator\'s, `openstack` included: eval "$(isthmus lab env)"')
     env.add_argument("--cloud", metavar="NAME", help="also OS_CLOUD: SITE, SITE-admin or SITE-TENANT")
-    logs = verb("logs", "the last lines of daemons' logs")
+    logs = verb("logs", "the last lines of daemons' logs, and of what guests wrote to their consoles")
     logs.add_argument("daemon", nargs="*", metavar="PLACE[/DAEMON]", help="default: all")
     logs.add_argument("-n", dest="lines", type=int, default=10, help="lines of each; default 10")
     verb("ls", "labs on this machine", named=False)
@@ -121,7 +122,8 @@ def _described(lab: Lab) -> dict[str, Any]:
             places.append({"name": host.name, "kind": kind, "site": site.name, "addresses": [host.address]})
     for machine in lab.machines:
         addresses = [str(a) for a in machine.addresses]
-        places.append({"name": machine.name, "kind": "endpoint", "site": machine.site, "addresses": addresses})
+        kind = "guest" if machine.guest else "endpoint"
+        places.append({"name": machine.name, "kind": kind, "site": machine.site, "addresses": addresses})
     for name in ("fabric", "operator"):
         places.append({"name": name, "kind": name, "site": "", "addresses": [lab.state.addresses[name]]})
     return {
@@ -139,8 +141,19 @@ def _exec(args: argparse.Namespace, out: Output) -> int:
     argv = args.argv[1:] if args.argv[:1] == ["--"] else args.argv
     if not argv:
         raise IntentError(Problem("Usage", "no command is given", remedy="isthmus lab exec PLACE -- CMD"))
-    Lab.open(_name(args)).replace_process(args.where, argv)
+    lab = Lab.open(_name(args))
+    if args.where in lab.state.servers:
+        return _exec_in_guest(lab, args.where, argv)
+    lab.replace_process(args.where, argv)
     return EXIT_WORLD  # not reached: this process is the command now
+
+
+def _exec_in_guest(lab: Lab, where: str, argv: list[str]) -> int:
+    """What is piped in is its input; a guest has no terminal for ours."""
+    done = lab.exec(where, argv, input=None if sys.stdin.isatty() else sys.stdin.read())
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def _env(args: argparse.Namespace, out: Output) -> int:
@@ -167,13 +180,15 @@ def _logs(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
     lab = Lab.open(_name(args))
-    wanted = {k for k in lab.state.daemons if not args.daemon or k in args.daemon or k.split("/")[0] in args.daemon}
+    files = {key: lab.daemon(key).log for key in lab.state.daemons}
+    files |= {name: lab.console(name) for name in lab.state.servers}
+    wanted = {k for k in files if not args.daemon or k in args.daemon or k.split("/")[0] in args.daemon}
     if not wanted:
-        remedy = f"one of: {', '.join(sorted(lab.state.daemons))}"
+        remedy = f"one of: {', '.join(sorted(files))}"
         raise IntentError(Problem("NoSuchDaemon", f"the lab has no {' '.join(args.daemon)}", remedy=remedy))
     logs = []
     for key in sorted(wanted):
-        path = lab.daemon(key).log
+        path = files[key]
         lines = path.read_text(errors="replace").splitlines()[-args.lines :] if path.exists() else []
         logs.append({"daemon": key, "file": str(path), "lines": lines})
         out.line(f"==> {key} ({path})")

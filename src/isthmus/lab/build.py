@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class Builder:
 
     def build(self) -> None:
         """Everything. Raises WorldError, OSError, RpcError, TimeoutError."""
-        pool = ThreadPoolExecutor(16)
+        pool = ThreadPoolExecutor(32)
         try:
             prepared = pool.submit(self.prepare)
             self.keep()
@@ -98,9 +98,11 @@ class Builder:
                 raise WorldError(Problem("NoKeeper", "the lab's first process died at once"))
         wanted: list[dict[str, str | None]] = [{"name": "underlay", "hostname": None, "run": None}]
         for node in self.layout.nodes:
-            own = None if node == "operator" else str(self.paths.run(node))
-            wanted.append({"name": node, "hostname": node, "run": own})
-        wanted += [{"name": m.name, "hostname": None, "run": None} for m in self.layout.machines]
+            run = None if node == "operator" else str(self.paths.run(node))
+            own = str(self.paths.own(node)) if node in self.layout.guest_hosts else None
+            wanted.append({"name": node, "hostname": node, "run": run, "own": own})
+        spaces = [m.name for m in self.layout.machines if not m.guest]
+        wanted += [{"name": name, "hostname": None, "run": None} for name in spaces]
         self.state.namespaces = ask_keeper(self.state, {"create": wanted})
         self.state.save()
 
@@ -131,7 +133,8 @@ class Builder:
                 if any(subnet.external for subnet in site.subnets):
                     self.physical(router, f"x{number}", site)
         for machine in self.layout.machines:
-            hosts.endpoint(state, machine, self.datapath)
+            if not machine.guest:
+                hosts.endpoint(state, machine, self.datapath)
 
     def physical(self, router: Netlink, bridge: str, site: SiteLayout) -> None:
         """The site's physical network: a bridge that all its hosts have a link to."""
@@ -158,8 +161,8 @@ class Builder:
         work = [fabric]
         for site in self.layout.sites:
             work += KINDS[site.site.type].start(self, site, pool, fabric)
-        for future in work:
-            future.result()
+        for future in as_completed(work):
+            future.result()  # the first that fails ends it all
         self.progress("daemons")
 
     def start_fabric(self) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab.guests import image
 from isthmus.lab.openstack import environment as openstack
+from isthmus.lab.openstack import rabbitmq
 from isthmus.lab.ovn import SCHEMAS
 from isthmus.lab.processes import environment
 from isthmus.lab.spec import LINES, LabFile
@@ -34,6 +36,21 @@ OPENSTACK = {
     "mariadb": "mariadb-client-core",
 }
 """As PROGRAMS; only sites of type openstack need them."""
+GUESTS = {
+    "virsh": "libvirt-clients",
+    "virtlogd": "libvirt-daemon",
+    "libvirtd": "libvirt-daemon",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "busybox": "busybox-static",
+}
+"""As PROGRAMS; only clouds with Nova need them."""
+GUESTS_FILES = {
+    rabbitmq.PROGRAM: "rabbitmq-server",
+    "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so": "libvirt-daemon-driver-qemu",
+    str(openstack.DEBIAN / "libvirt.py"): "python3-libvirt",
+}
+"""File -> the Debian package that has it; only clouds with Nova need them."""
 SCHEMA_PACKAGES = {
     "OVN_IC_Northbound": "ovn-ic-db",
     "OVN_IC_Southbound": "ovn-ic-db",
@@ -56,6 +73,8 @@ def examine(file: LabFile | None = None) -> list[Check]:
     checks = [_root(), *_programs(PROGRAMS), *_schemas(), _python(), _tun(), _datapath()]
     if file is None or any(site.type == "openstack" for site in file.sites):
         checks += [*_programs(OPENSTACK), *(_openstack(line) for line in LINES)]
+    if file is None or any(site.runs_guests(host) for site in file.sites for host in site.hosts):
+        checks += [*_programs(GUESTS), *_files(GUESTS_FILES), _overlay(), _kernel()]
     return checks
 
 
@@ -85,6 +104,29 @@ def _programs(wanted: Mapping[str, str]) -> list[Check]:
             Check(program, bool(where), where or "not there", "" if where else f"apt-get install -y {package}")
         )
     return checks
+
+
+def _files(wanted: Mapping[str, str]) -> list[Check]:
+    checks = []
+    for file, package in wanted.items():
+        there = Path(file).exists()
+        found, remedy = (file, "") if there else ("not there", f"apt-get install -y {package}")
+        checks.append(Check(Path(file).name, there, found, remedy))
+    return checks
+
+
+def _overlay() -> Check:
+    """What a host that runs guests writes to /etc and /var stays its own."""
+    ok = "\toverlay\n" in Path("/proc/filesystems").read_text(encoding="ascii")
+    return Check("overlay filesystems", ok, "yes" if ok else "no", "" if ok else "modprobe overlay")
+
+
+def _kernel() -> Check:
+    """Not being there is no fault: `lab up` gets it."""
+    there = image.cached()
+    return Check(
+        "guests' kernel", True, str(there) if there else "not cached; the first lab with guests gets it by apt"
+    )
 
 
 def _schemas() -> list[Check]:

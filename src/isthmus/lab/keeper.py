@@ -8,11 +8,12 @@ neither outlive nor lose anything, whatever happens to the command that made it.
 Start: it prints its process id and waits for one line on stdin. Without that line (its maker died before it could
 write the id down) it ends. Then it listens at SOCKET: one JSON request and one JSON answer a connection.
 
-    {"create": [{"name": N, "hostname": H | null, "run": DIR | null}]}
+    {"create": [{"name": N, "hostname": H | null, "run": DIR | null, "own": DIR | absent}]}
       -> {N: {"net": fd, "mnt": fd, "uts": fd}}     fd numbers of this process, usable as /proc/<keeper>/fd/<fd>
 
 With a hostname it is a host: own UTS and mount namespaces, DIR at /run, the lab's processes in /proc. A host without
-a DIR (the operator) sees the machine's files and processes.
+a DIR (the operator) sees the machine's files and processes. With `own`, what it writes below PLACES lands in that DIR,
+on top of what the machine has there, and it has no KVM.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import socket
 import sys
 
 NEWNS, NEWUTS, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_REMOUNT = 1, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+PLACES = ("etc", "var/cache", "var/lib", "var/log")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,11 +40,24 @@ def check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def mount(source: str, target: str, kind: str | None, flags: int) -> None:
-    check(
-        libc.mount(source.encode(), target.encode(), kind.encode() if kind else None, ctypes.c_ulong(flags), None),
-        f"mount {target}",
-    )
+def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    texts = [text.encode() if text else None for text in (source, target, kind, options)]
+    check(libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+def on_top(own: str) -> None:
+    """Let what is written to PLACES land in `own`."""
+    for place in PLACES:
+        folder = os.path.join(own, place.replace("/", "-"))  # noqa: PTH118
+        for each in (folder, f"{folder}.work"):
+            os.makedirs(each, exist_ok=True)  # noqa: PTH103
+        mount("overlay", f"/{place}", "overlay", 0, f"lowerdir=/{place},upperdir={folder},workdir={folder}.work")
+    if os.path.exists("/dev/kvm"):  # noqa: PTH110
+        # Not a device that fails: libvirt looks whether it could be opened, and asks QEMU again each time it could.
+        nothing = os.path.join(own, "no-kvm")  # noqa: PTH118
+        os.close(os.open(nothing, os.O_CREAT | os.O_CLOEXEC))
+        mount(nothing, "/dev/kvm", None, MS_BIND)
+        mount("none", "/dev/kvm", None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def open_namespace(kind: str) -> int:
@@ -62,7 +78,7 @@ class Keeper:
         for kind, flag in (("mnt", NEWNS), ("uts", NEWUTS), ("net", NEWNET)):
             check(libc.setns(self.home[kind], flag), f"setns {kind}")
 
-    def create(self, name: str, hostname: str | None, run: str | None) -> dict[str, int]:
+    def create(self, name: str, hostname: str | None, run: str | None, own: str | None = None) -> dict[str, int]:
         """The namespaces of one node."""
         if name in self.held:
             return self.held[name]
@@ -75,6 +91,8 @@ class Keeper:
             if run:
                 mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
                 mount(run, "/run", None, MS_BIND)
+            if own:
+                on_top(own)
             held = {"net": open_namespace("net")}
             for kind, shared in (("mnt", self.outer), ("uts", self.home["uts"])):
                 held[kind] = open_namespace(kind) if hostname else shared
@@ -87,7 +105,7 @@ class Keeper:
         made = {}
         for wanted in request.get("create", []):
             name = str(wanted["name"])
-            made[name] = self.create(name, wanted.get("hostname"), wanted.get("run"))
+            made[name] = self.create(name, wanted.get("hostname"), wanted.get("run"), wanted.get("own"))
         return made
 
 

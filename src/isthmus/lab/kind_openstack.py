@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from isthmus.lab import hosts
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout
-from isthmus.lab.openstack import clouds, environment, mariadb, ports, template
+from isthmus.lab.openstack import clouds, compute, environment, mariadb, ports, template
+from isthmus.lab.openstack.boot import Boot
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.openstack.parts import parts
 from isthmus.lab.openstack.provision import Provision
@@ -27,20 +28,23 @@ class OpenstackKind(OvnKind):
         found = super().daemons(lab, site) | {f"{site.name}/mariadb": mariadb.daemon(cloud)}
         for part in parts(site.site):
             found |= {f"{site.name}/{short}": daemon for short, daemon in part.daemons(cloud).items()}
+        for host in site.site.hosts:
+            if site.site.runs_guests(host):
+                found |= {f"{host.name}/{short}": daemon for short, daemon in compute.daemons(cloud, host.name).items()}
         return found
 
     def start(self, lab: Site, site: SiteLayout, pool: ThreadPoolExecutor, fabric: Future[None]) -> list[Future[None]]:
         cloud = _cloud(lab, site)
         data = pool.submit(self._data, lab, cloud)
         ovn = super().start(lab, site, pool, fabric)
-        services, apis = [], []
-        for part in parts(site.site):
-            for short, daemon in part.daemons(cloud).items():
-                service = pool.submit(self._service, lab, f"{site.name}/{short}", [data, *ovn])
-                services.append(service)
-                if daemon.answers:
-                    apis.append(service)
-        return [data, *ovn, *services, pool.submit(self._provision, lab, cloud, apis)]
+        services = {
+            short: pool.submit(self._service, lab, f"{site.name}/{short}", [data, *ovn])
+            for part in parts(site.site)
+            for short in part.daemons(cloud)
+        }
+        provision = pool.submit(self._provision, lab, cloud, [services["keystone"], services["neutron"]])
+        work = [data, *ovn, *services.values(), provision]
+        return work + Boot(lab, cloud).submit(pool, data, services, provision) if site.site.cloud.nova else work
 
     def fill(self, lab: Site, site: SiteLayout) -> None:
         """Nothing: all that is here is made through Neutron."""
@@ -67,7 +71,7 @@ class OpenstackKind(OvnKind):
             api.result()
         lab.progress(f"{cloud.name}: Keystone and Neutron answer")
         lab.state.ports |= Provision(cloud).everything()
-        ports.plug_in(lab.paths, list(cloud.site.machines), lab.state.ports)
+        ports.plug_in(lab.paths, [m for m in cloud.site.machines if not m.guest], lab.state.ports)
         lab.progress(f"{cloud.name}: networks, routers and ports")
 
     def port(self, state: State, layout: Layout, machine: Machine, make: bool) -> tuple[str, str]:

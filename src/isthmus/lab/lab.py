@@ -17,6 +17,7 @@ from isthmus.lab import hosts, ovn, rpc
 from isthmus.lab import state as states
 from isthmus.lab.build import Builder, Progress
 from isthmus.lab.faults import DaemonHandle, Faults
+from isthmus.lab.guests.places import Guests
 from isthmus.lab.interrupts import noted
 from isthmus.lab.layout import (
     FRONT_PORT,
@@ -53,7 +54,7 @@ def choose_datapath(wanted: str) -> str:
     return "kernel" if module.exists() else "userspace"
 
 
-class Lab(Faults, Plugs):
+class Lab(Faults, Plugs, Guests):
     """A lab that is up. Made by `Lab.up` or `Lab.open`; as a context manager it is gone afterwards."""
 
     def __init__(self, state: State) -> None:
@@ -111,8 +112,9 @@ class Lab(Faults, Plugs):
 
     @property
     def machines(self) -> tuple[Machine, ...]:
-        """Endpoints, of the lab file and plugged in later."""
-        return self.layout.machines + self.plugged
+        """Endpoints, of the lab file and plugged in later; without guests that have no server any more."""
+        there = tuple(m for m in self.layout.machines if not m.guest or m.name in self.state.servers)
+        return there + self.plugged
 
     def machine(self, name: str) -> Machine:
         """Raises KeyError."""
@@ -179,8 +181,11 @@ class Lab(Faults, Plugs):
         """The command line that runs `argv` in a host, a site's central node, an endpoint, or as the operator.
 
         To be used with `environment(where)`. For the operator and endpoints its process is the command's own; on
-        other nodes the command lives in the lab's PID namespace, and is killed when its parent ends.
+        other nodes the command lives in the lab's PID namespace, and is killed when its parent ends. A guest gets all
+        of the input first, and what it writes comes at the end.
         """
+        if where in self.state.servers:
+            return [hosts.isthmus(), "lab", "exec", "--name", self.name, where, "--", *argv]
         if where not in self.state.namespaces:
             raise IntentError(
                 Problem("NoSuchPlace", f"the lab has no {where!r}", remedy="`isthmus lab status` lists places")
@@ -192,7 +197,9 @@ class Lab(Faults, Plugs):
     def exec(
         self, where: str, argv: Sequence[str], *, input: str | None = None, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; output captured, exit code not checked."""
+        """Run a command to its end; output captured, exit code not checked. Raises WorldError for a silent guest."""
+        if channel := self.channels.get(where):
+            return channel.run(argv, input=input, timeout=timeout)
         return subprocess.run(
             self.command(where, argv),
             capture_output=True,

@@ -86,6 +86,8 @@ class Machine:
     security_groups: tuple[str, ...] | None = None
     """Names of its project's groups; None: what the project gives by default."""
     port_security: bool = True
+    guest: bool = False
+    """Booted by Nova, not a network namespace."""
 
     def address(self, version: int = 4) -> Address | None:
         """Its address of that IP version."""
@@ -180,6 +182,11 @@ class Layout:
     @property
     def machines(self) -> tuple[Machine, ...]:
         return tuple(m for s in self.sites for m in s.machines)
+
+    @property
+    def guest_hosts(self) -> frozenset[str]:
+        """Hosts with libvirt."""
+        return frozenset(h.name for s in self.sites for h in s.site.hosts if s.site.runs_guests(h))
 
 
 def layout(file: LabFile) -> Layout:
@@ -298,6 +305,7 @@ class _Expansion:
             routes=tuple((r.prefix, r.nexthop) for r in endpoint.routes),
             security_groups=None if groups is None else tuple(map(self._filled, groups)),
             port_security=endpoint.port_security,
+            guest=self.site.type == "openstack" and self.site.cloud.nova and not switch.external,
         )
 
 
@@ -321,6 +329,10 @@ class Paths:
     def run(self, node: str) -> Path:
         """What the node sees as /run."""
         return self.root / "nodes" / node / "run"
+
+    def own(self, node: str) -> Path:
+        """What a host that runs guests has written to /etc and /var."""
+        return self.root / "nodes" / node / "own"
 
     @property
     def operator(self) -> Path:

@@ -178,10 +178,11 @@ def process(state: State, daemon: Daemon) -> int | None:
     except OSError:
         return None
     try:
-        name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip()
+        # OpenStack's programs write what they do behind their name.
+        name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip().partition(":")[0]
     except OSError:  # it has just ended
         name = "-"
-    if not Path(daemon.argv[0]).name.startswith(name[:15]) or not _runs(fd):
+    if not (daemon.process or Path(daemon.argv[0]).name).startswith(name[:15]) or not _runs(fd):
         os.close(fd)
         return None
     return fd

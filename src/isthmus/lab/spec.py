@@ -99,6 +99,7 @@ class Host(_Model):
     name: Name
     gateway: bool = Field(default=False, description="ovn-is-interconn=true: carries traffic to other sites")
     chassis: Name | None = Field(default=None, description="system-id; default: the host's name")
+    compute: bool = Field(default=True, description="openstack with Nova: false: runs no guests")
 
 
 class Rule(_Model):
@@ -170,6 +171,10 @@ class Site(_Model):
     def cloud(self) -> OpenStack:
         """The block `openstack`, filled in."""
         return self.openstack or OpenStack()
+
+    def runs_guests(self, host: Host) -> bool:
+        """Whether a host of this site has libvirt and nova-compute."""
+        return self.type == "openstack" and self.cloud.nova and host.compute
 
     @property
     def gateways(self) -> tuple[str, ...]:

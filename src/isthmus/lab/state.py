@@ -44,6 +44,7 @@ class Daemon:
     says        what its log has when the program is ready, where nobody answers; "" where its pidfile says so
     patience    seconds until it must be ready
     env         beside what every program of the lab has in its environment
+    process     what the kernel calls its process, where that is another name than the program's
     """
 
     namespace: str
@@ -54,6 +55,7 @@ class Daemon:
     says: str = ""
     patience: float = 10.0
     env: dict[str, str] = field(default_factory=dict)
+    process: str = ""
 
 
 @dataclass(slots=True)
@@ -77,6 +79,8 @@ class State:
     """Number of the next of them."""
     ports: dict[str, str] = field(default_factory=dict)
     """Endpoint -> its Logical_Switch_Port, where somebody else names that: Neutron, by the port's id."""
+    servers: dict[str, str] = field(default_factory=dict)
+    """Endpoint that is a guest -> Nova's id of its server, which is libvirt's of its domain."""
 
     @property
     def mark(self) -> str:

@@ -1,14 +1,13 @@
 """Marked packets between endpoints, counted at the receiver's own interface.
 
 One process does all: a socket belongs to the namespace it was made in, so a matrix of N x N endpoints needs no process
-in any namespace, and endpoints of two tenants with one address are told apart by their sockets.
+in any namespace, and endpoints of two tenants with one address are told apart by their sockets. Only guests send by
+themselves: each is told once what to send.
 """
 
 from __future__ import annotations
 
-import select
 import socket
-import struct
 import threading
 import time
 from collections import Counter
@@ -16,132 +15,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from secrets import randbits
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import packets
+from isthmus.lab.ears import ETH_P_ALL, IGNORE_OUTGOING, RCVBUFFORCE, SOL_PACKET, Ears, Heard
+from isthmus.lab.guests.senders import Senders, Target
 from isthmus.lab.layout import Machine
+from isthmus.lab.mouths import Mouths
 from isthmus.lab.namespaces import inside
-from isthmus.lab.packets import Kind, Mark, Protocol
+from isthmus.lab.packets import Mark, Protocol
 
 if TYPE_CHECKING:
     from isthmus.lab.lab import Lab
 
 Pair = tuple[str, str]
-
-_ETH_P_ALL = 3
-_SOL_PACKET, _IGNORE_OUTGOING = 263, 23
-_TIMESTAMPNS = 35
-_RCVBUFFORCE = 33
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """A marked packet as an endpoint's interface saw it: `at` in nanoseconds since the epoch, by the kernel."""
-
-    endpoint: str
-    mark: Mark
-    kind: Kind
-    at: int
-
-
-class Ears:
-    """Listens at interfaces of endpoints, or of hosts, for marked packets."""
-
-    def __init__(self, lab: Lab, places: Iterable[str], link: str = "eth0") -> None:
-        self._sockets: dict[int, tuple[str, socket.socket]] = {}
-        self._poll = select.epoll()
-        for place in places:
-            with inside(lab.state.path(place)):
-                ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-                ear.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-                ear.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
-                ear.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 4 << 20)
-                ear.bind((link, _ETH_P_ALL))
-            self._sockets[ear.fileno()] = (place, ear)
-            self._poll.register(ear, select.EPOLLIN)
-
-    def hear(self, timeout: float) -> Iterator[Heard]:
-        """What came within `timeout` seconds or is there already; returns after the first that had to be awaited."""
-        for number, _ in self._poll.poll(timeout):
-            place, ear = self._sockets[number]
-            while True:
-                try:
-                    frame, ancillary, _, _ = ear.recvmsg(2048, 64)
-                except BlockingIOError:
-                    break
-                if mark := packets.decode(frame):
-                    yield Heard(place, mark, packets.kind(frame), _stamp(ancillary))
-
-    def close(self) -> None:
-        self._poll.close()
-        for _, ear in self._sockets.values():
-            ear.close()
-
-
-def _stamp(ancillary: list[tuple[int, int, bytes]]) -> int:
-    for _, kind, data in ancillary:
-        if kind == _TIMESTAMPNS:
-            seconds, nanoseconds = struct.unpack("qq", data[:16])
-            return int(seconds * 1_000_000_000 + nanoseconds)
-    return time.time_ns()
-
-
-class Mouths:
-    """Sends from endpoints as their own kernel would: routes, neighbours and addresses are the endpoint's."""
-
-    def __init__(self, lab: Lab, protocol: Protocol, size: int = 0) -> None:
-        self._lab = lab
-        self._protocol = protocol
-        self._size = size
-        self._sockets: dict[tuple[str, int], socket.socket] = {}
-        self._sinks: dict[tuple[str, int], socket.socket] = {}
-
-    def _socket(self, place: str, version: int) -> socket.socket:
-        if (place, version) not in self._sockets:
-            family = socket.AF_INET if version == 4 else socket.AF_INET6
-            with inside(self._lab.state.path(place)):
-                if self._protocol == "udp":
-                    mouth = socket.socket(family, socket.SOCK_DGRAM)
-                else:
-                    number = socket.IPPROTO_ICMP if version == 4 else socket.IPPROTO_ICMPV6
-                    mouth = socket.socket(family, socket.SOCK_RAW, number)
-                    # It hears everything that it does not ask for: keep its queue small.
-                    mouth.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            self._sockets[place, version] = mouth
-        return self._sockets[place, version]
-
-    def sink(self, place: str, version: int, port: int = packets.PORT) -> None:
-        """Something that listens at the UDP port, so that the receiver's kernel answers no error."""
-        if self._protocol != "udp" or (place, version) in self._sinks:
-            return
-        with inside(self._lab.state.path(place)):
-            sink = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
-            sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            sink.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if version == 6:
-                sink.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sink.bind(("", port))
-        self._sinks[place, version] = sink
-
-    def say(self, source: str, address: packets.Address, mark: Mark, port: int = packets.PORT) -> bool:
-        """Send one packet; False where the endpoint's own kernel has no way to it."""
-        payload = mark.encode().ljust(self._size, b"\0")
-        if self._protocol == "icmp":
-            rest = struct.pack("!HH", mark.run & 0xFFFF, mark.sequence & 0xFFFF)
-            kind = 8 if address.version == 4 else 128
-            # The kernel fills in ICMPv6's checksum, not ICMP's.
-            payload = packets.icmp(address, address, kind, 0, rest, payload)
-            port = 0
-        try:
-            self._socket(source, address.version).sendto(payload, (str(address), port))
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        for each in (*self._sockets.values(), *self._sinks.values()):
-            each.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,19 +103,32 @@ def matrix(
     targets = {name: (addresses or {}).get(name) or _address(machines[name], version) for _, name in wanted}
     run = randbits(32)
     ears, mouths = Ears(lab, names), Mouths(lab, protocol)
+    senders = _senders(
+        lab,
+        [(pair, numbers[pair[0]], numbers[pair[1]], targets[pair[1]]) for pair in wanted],
+        run=run,
+        protocol=protocol,
+        port=port,
+        interval=interval,
+        count=count,
+    )
+    near = [pair for pair in wanted if pair[0] not in lab.channels]
     tally = _Tally(names, [machines[name].tenant for name in names], run, protocol == "icmp")
     try:
         for name in targets:
             mouths.sink(name, version, port)
+        senders.start()
         for sequence in range(count):
             begin = time.monotonic()
-            for at, (source, target) in enumerate(wanted):
+            for at, (source, target) in enumerate(near):
                 mark = Mark(run, numbers[source], numbers[target], sequence, time.time_ns())
                 tally.sent[source, target] += mouths.say(source, targets[target], mark, port)
                 if at % 8 == 7:
                     tally.take(ears.hear(0))
-            while (left := begin + interval - time.monotonic()) > 0 and not tally.complete(wanted):
+            while (left := begin + interval - time.monotonic()) > 0 and not tally.complete(near):
                 tally.take(ears.hear(left))
+        for (one, other), sent in senders.stop().items():
+            tally.sent[names[one], names[other]] += len(sent)
         deadline = time.monotonic() + settle
         while (left := deadline - time.monotonic()) > 0 and not tally.complete(wanted):
             if tally.take(ears.hear(left)):
@@ -242,6 +143,16 @@ def _address(machine: Machine, version: int) -> packets.Address:
     if address := machine.address(version):
         return address
     raise WorldError(Problem("NoAddress", f"endpoint {machine.name!r} has no IPv{version} address"))
+
+
+def _senders(lab: Lab, wanted: Iterable[tuple[Pair, int, int, packets.Address]], **options: Any) -> Senders:
+    """The guests among the sources; each with its pair, the mark's source and target, and where to send."""
+    channels = lab.channels
+    targets: dict[str, list[Target]] = {}
+    for (name, _), source, target, address in wanted:
+        if name in channels:
+            targets.setdefault(name, []).append((source, target, str(address)))
+    return Senders(channels, targets, **options)
 
 
 class _Tally:
@@ -319,7 +230,7 @@ class Report:
 class Streams:
     """Steady packets for several pairs, from a thread of its own, until stopped.
 
-    interval   seconds between two packets of a pair
+    interval   seconds between two packets of a pair; guests take at least `senders.SLOWEST`
     As a context manager it starts at once; `stop()` gives a Report for each pair.
     """
 
@@ -342,6 +253,17 @@ class Streams:
         self._mouths = Mouths(lab, protocol, size)
         for _, target in self.pairs:
             self._mouths.sink(target, version)
+        self._senders = _senders(
+            lab,
+            [(pair, number, number, self._targets[pair]) for number, pair in enumerate(self.pairs)],
+            run=self._run,
+            protocol=protocol,
+            port=packets.PORT,
+            interval=interval,
+            count=None,
+            size=size,
+        )
+        self._near = [(number, pair) for number, pair in enumerate(self.pairs) if pair[0] not in lab.channels]
         self.departures: dict[Pair, dict[int, int]] = {pair: {} for pair in self.pairs}
         self.arrivals: dict[Pair, dict[int, int]] = {pair: {} for pair in self.pairs}
         self._end = threading.Event()
@@ -349,6 +271,7 @@ class Streams:
         self._arrived = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="stream", daemon=True)
         self._thread.start()
+        self._senders.start()
 
     def __enter__(self) -> Streams:
         return self
@@ -359,7 +282,7 @@ class Streams:
     def _work(self) -> None:
         sequence, due = 0, time.monotonic()
         while not self._end.is_set():
-            for number, pair in enumerate(self.pairs):
+            for number, pair in self._near:
                 mark = Mark(self._run, number, number, sequence, now := time.time_ns())
                 if self._mouths.say(pair[0], self._targets[pair], mark):
                     self.departures[pair][sequence] = now
@@ -396,7 +319,11 @@ class Streams:
         """Stop sending, wait at most `settle` seconds for what is under way, and report."""
         if self._thread.is_alive():
             self._settle = settle
-            self._end.set()
+            try:
+                for (number, _), sent in self._senders.stop().items():
+                    self.departures[self.pairs[number]] = dict(sent)
+            finally:
+                self._end.set()
             self._thread.join()
             self._ears.close()
             self._mouths.close()
@@ -442,9 +369,9 @@ class Wire:
     def __init__(self, lab: Lab, place: str, link: str = "eth0") -> None:
         with inside(lab.state.path(place)):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-            self._socket.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 4 << 20)
-            self._socket.bind((link, _ETH_P_ALL))
+            self._socket.setsockopt(SOL_PACKET, IGNORE_OUTGOING, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, RCVBUFFORCE, 4 << 20)
+            self._socket.bind((link, ETH_P_ALL))
 
     def __enter__(self) -> Wire:
         return self

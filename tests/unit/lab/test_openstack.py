@@ -26,7 +26,6 @@ EXT = {"name": "ext", "external": True, "cidrs": ["203.0.113.0/24"]}
 ROUTER = {"name": "r"}
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "Nova": ({"site": {"openstack": {}}}, "runs no Nova"),
     "a tenant of a name that clouds use": ({"tenants": ["admin"]}, "project 'admin' already"),
     "groups for a tenant who is not there": ({"site": {"connectSecurityGroups": {"z": ["x"]}}}, "no tenant 'z'"),
     "BFD where Neutron has no option": (

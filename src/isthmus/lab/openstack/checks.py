@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 Found = tuple[str, str, str]
 """Message, field in the site, remedy."""
+NOVA_WITH = "29"
+"""Neutron's release line that Nova is installed with."""
 RESERVED = ("admin", "service")
 """Projects that every cloud has."""
 
@@ -21,6 +23,9 @@ def of_others(site: Site) -> Iterator[Found]:
         yield "the site is not of type openstack", "openstack", remedy
     if site.connect_security_groups:
         yield "only sites of type openstack have security groups", "connectSecurityGroups", remedy
+    for i, host in enumerate(site.hosts):
+        if not host.compute:
+            yield "only sites of type openstack have hosts that run guests", f"hosts.{i}.compute", remedy
     for part, things in site.parts:
         for message, where in _neutrons(part, things):
             yield message, where, remedy
@@ -44,7 +49,7 @@ def _neutrons(part: str, things: Things) -> Iterator[tuple[str, str]]:
 def of_openstack(site: Site, tenants: tuple[str, ...]) -> Iterator[Found]:
     """What Neutron does not offer, or offers in another way; `tenants` of the site."""
     if site.cloud.nova:
-        yield "this version runs no Nova", "openstack.nova", "say `openstack: {nova: false}`"
+        yield from _guests(site)
     for name in sorted(set(tenants) & set(RESERVED)):
         yield f"every cloud has a project {name!r} already", "tenants", "give the tenant another name"
     for name in sorted(set(site.connect_security_groups) - set(tenants)):
@@ -60,6 +65,25 @@ def of_openstack(site: Site, tenants: tuple[str, ...]) -> Iterator[Found]:
         )
     for part, things in site.parts:
         yield from _things(part, things, set(external))
+
+
+def _guests(site: Site) -> Iterator[Found]:
+    """Nova goes with the newest Neutron, and on some hosts."""
+    if site.cloud.neutron != NOVA_WITH:
+        remedy = f"leave `neutron` out, or say `nova: false`: Nova runs with Neutron {NOVA_WITH}"
+        yield f"no Nova for Neutron {site.cloud.neutron}", "openstack.neutron", remedy
+    idle = {host.name for host in site.hosts if not host.compute}
+    for part, things in site.parts:
+        for where, switch in _switches(part, things):
+            if switch.external:
+                continue
+            if switch.endpoints and any(cidr.version == 6 for cidr in switch.cidrs):
+                remedy = "leave it out, or say `nova: false`: namespaces have both families"
+                yield "the lab's guests have no DHCPv6 client", f"{where}.cidrs", remedy
+            for i, endpoint in enumerate(switch.endpoints):
+                if endpoint.host in idle:
+                    remedy = "name another host, or leave out `compute: false`"
+                    yield f"{endpoint.host} runs no guests", f"{where}.endpoints.{i}", remedy
 
 
 def _things(part: str, things: Things, external: set[str]) -> Iterator[Found]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from isthmus.lab import state as states
 from isthmus.lab.openstack.cache import complete, once, root
 from isthmus.lab.processes import environment
 from isthmus.lab.state import State
+
+DEBIAN = Path("/usr/lib/python3/dist-packages")
 
 
 def lock_file(line: str) -> Path:
@@ -58,9 +61,25 @@ def install(line: str, state: State, progress: Callable[[str], None]) -> None:
             raise WorldError(Problem("InstallFailed", f"OpenStack's packages (Neutron {line}): {said}", remedy=remedy))
 
     def make(folder: Path) -> None:
-        progress(f"installing Neutron {line} and what goes with it: once, a few minutes, 400 MB")
+        progress(f"installing Neutron {line} and what goes with it: once, a few minutes, 600 MB")
         run(folder, [sys.executable, "-m", "venv", str(folder)])
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
         run(folder, [*pip, "--requirement", str(lock_file(line))])
+        link_libvirt(folder)
 
     once(path(line), make, state.alive)
+
+
+def link_libvirt(folder: Path) -> None:
+    """Let the environment see Debian's binding of its libvirt, where it is: one of PyPI's would need a compiler."""
+    (packages,) = folder.glob("lib/python3.*/site-packages")
+    for name in DEBIAN.glob("libvirt*.*"):
+        if name.suffix in (".py", ".so"):
+            (packages / name.name).symlink_to(name)
+
+
+def programs(line: str, *, nova: bool) -> dict[str, str]:
+    """Versions of OpenStack's programs in that environment."""
+    wanted = ("keystone", "neutron", *(("nova", "placement", "glance") if nova else ()))
+    pinned = dict(re.findall(r"^(?:openstack-)?([a-z]+)==([\d.]+)", lock_file(line).read_text(encoding="utf-8"), re.M))
+    return {name: pinned[name] for name in wanted}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isthmus.lab.hosts import PHYSICAL
 from isthmus.lab.layout import FRONT_PORT, NB_PORT
 from isthmus.lab.openstack import keystone, wsgi
-from isthmus.lab.openstack.cloud import REGION, Cloud, Part, ini
+from isthmus.lab.openstack.cloud import REGION, Cloud, Part, Settings, ini
 from isthmus.lab.state import Daemon
 
 PORT = 9696
@@ -53,7 +53,8 @@ def credentials(cloud: Cloud, user: str) -> list[tuple[str, object]]:
 
 
 def _neutron_conf(cloud: Cloud) -> str:
-    default = [
+    nova = cloud.site.site.cloud.nova  # a server starts when its port is there
+    default: list[tuple[str, object]] = [
         ("host", cloud.name),
         ("core_plugin", "ml2"),
         ("service_plugins", ",".join(PLUGINS)),
@@ -63,18 +64,17 @@ def _neutron_conf(cloud: Cloud) -> str:
         ("transport_url", "fake://"),
         ("rpc_workers", 0),
         ("rpc_state_report_workers", 0),
-        ("notify_nova_on_port_status_changes", False),
-        ("notify_nova_on_port_data_changes", False),
+        ("notify_nova_on_port_status_changes", nova),
+        ("notify_nova_on_port_data_changes", False),  # each would make Nova ask for everything anew
     ]
-    return ini(
-        {
-            "DEFAULT": default,
-            "database": [("connection", cloud.database(NAME))],
-            "oslo_concurrency": [("lock_path", "/run/neutron/lock")],
-            "oslo_messaging_notifications": [("driver", "noop")],
-            "keystone_authtoken": credentials(cloud, NAME),
-        }
-    )
+    settings: Settings = {
+        "DEFAULT": default,
+        "database": [("connection", cloud.database(NAME))],
+        "oslo_concurrency": [("lock_path", "/run/neutron/lock")],
+        "oslo_messaging_notifications": [("driver", "noop")],
+        "keystone_authtoken": credentials(cloud, NAME),
+    }
+    return ini({**settings, "nova": credentials(cloud, "nova")} if nova else settings)
 
 
 def _ml2_conf(cloud: Cloud) -> str:

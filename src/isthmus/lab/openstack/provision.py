@@ -167,7 +167,9 @@ class Provision:
         subnets = {cidr: found for (of, cidr), found in self.made.subnets.items() if of == switch}
         groups = {name: found for (tenant, name), found in self.made.groups.items() if tenant == machine.tenant}
         project = {"project_id": self.members[machine.tenant].project_id}
-        return ports.body(machine, self.made.networks[switch], subnets, groups) | project | ports.bound(machine)
+        # Nova itself says where a guest is.
+        where = {} if machine.guest else ports.bound(machine)
+        return ports.body(machine, self.made.networks[switch], subnets, groups) | project | where
 
 
 def rules(rule: Rule, group: str, groups: dict[str, str]) -> Iterator[Json]:

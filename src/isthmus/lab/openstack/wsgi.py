@@ -5,7 +5,7 @@ No master process: what is killed, stopped or paused by its process id is then t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.state import Daemon
@@ -29,8 +29,8 @@ def daemon(cloud: Cloud, name: str, port: int, env: Mapping[str, str]) -> Daemon
     )
 
 
-def configure(cloud: Cloud, name: str, port: int, module: str) -> None:
-    """uWSGI's own file. Without post-buffering and the closing header clients see resets."""
+def configure(cloud: Cloud, name: str, port: int, module: str, extra: Sequence[str] = ()) -> None:
+    """uWSGI's own file, with `extra` lines. Without post-buffering and the closing header clients see resets."""
     lines = [
         "[uwsgi]",
         f"http-socket = {cloud.address}:{port}",
@@ -45,5 +45,6 @@ def configure(cloud: Cloud, name: str, port: int, module: str) -> None:
         "buffer-size = 65535",
         "post-buffering = 4096",
         "add-header = Connection: close",
+        *extra,
     ]
     cloud.write(f"{name}/uwsgi.ini", "\n".join(lines) + "\n")

@@ -1,0 +1,1 @@
+"""Guests: the machines that Nova boots, their image, and how to reach into them."""
