@@ -23,8 +23,8 @@ from typing import Any
 from bench import servers
 from bench.report import Aim, Row, compared, progress
 from bench.servers import BATCH, Databases, Operation, rpc
+from isthmus.backends.changes import Change
 from isthmus.backends.files import load
-from isthmus.backends.ovsdb.diff import Change
 from isthmus.backends.ovsdb.schema import Schema
 from isthmus.backends.ovsdb.write import operations
 from isthmus.controller.once import Once, scope

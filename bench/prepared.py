@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from isthmus.backends.changes import Change
 from isthmus.backends.files import load
-from isthmus.backends.ovsdb.diff import Change
 from isthmus.controller.once import Once, scope
 from isthmus.controller.write import planned
 from isthmus.lab.lab import Lab

@@ -33,6 +33,7 @@ class Shell:
     def __init__(self, environment: Mapping[str, str], directory: Path, prefix: tuple[str, ...] = ()) -> None:
         self.environment = {**environment}
         self.directory, self.prefix = directory, prefix
+        self.timeout = TIMEOUT
 
     def run(self, line: str) -> None:
         if line.startswith("export "):
@@ -51,7 +52,7 @@ class Shell:
             if line.startswith("isthmus serve"):
                 self._until_ready(shlex.split(line)[-1])
                 process.terminate()
-            said, _ = process.communicate(timeout=TIMEOUT)
+            said, _ = process.communicate(timeout=self.timeout)
         finally:
             process.kill()
         assert process.returncode == 0, f"{line}: exit code {process.returncode}\n{said}"
@@ -132,8 +133,16 @@ def test_the_commands_of_the_lab_document_run(tmp_path: Path) -> None:
             shell.run(line)
 
 
+@pytest.mark.full
+def test_the_commands_of_the_guest_document_run(tmp_path: Path) -> None:
+    with elsewhere() as environment:
+        shell = Shell(environment, tmp_path)
+        for line in [*commands(ROOT / "docs" / "guests.md"), "isthmus lab down"]:
+            shell.run(line)
+
+
 def test_the_lab_file_of_the_lab_document_makes_a_lab_whose_neighbour_reaches_a_tenant(tmp_path: Path) -> None:
-    (block,) = yaml_blocks(ROOT / "docs" / "lab.md")
+    block, _ = yaml_blocks(ROOT / "docs" / "lab.md")
     (tmp_path / "lab.yaml").write_text(block, encoding="utf-8")
     with elsewhere() as environment:
         shell = Shell(environment, tmp_path)
@@ -142,6 +151,22 @@ def test_the_lab_file_of_the_lab_document_makes_a_lab_whose_neighbour_reaches_a_
             "isthmus lab status",
             "isthmus lab exec neighbour -- ping -c 3 -W 5 10.1.1.11",
             "isthmus lab exec vm-a -- ping -c 3 -W 5 10.1.1.11",
+            "isthmus lab down",
+        ):
+            shell.run(line)
+
+
+def test_the_cloud_of_the_lab_document_makes_a_lab(tmp_path: Path) -> None:
+    _, block = yaml_blocks(ROOT / "docs" / "lab.md")
+    lab = {"name": "cloud-lab", "tenants": 1, "sites": yaml.safe_load(block)}
+    (tmp_path / "lab.yaml").write_text(yaml.safe_dump(lab), encoding="utf-8")
+    with elsewhere() as environment:
+        shell = Shell(environment, tmp_path)
+        shell.timeout = 600.0  # the first one on a machine installs OpenStack
+        for line in (
+            "isthmus lab up lab.yaml",
+            "isthmus lab exec operator -- openstack --os-cloud cloud-a network list",
+            "isthmus lab exec cloud-a-web-1 -- ping -c 3 -W 5 10.1.1.12",
             "isthmus lab down",
         ):
             shell.run(line)

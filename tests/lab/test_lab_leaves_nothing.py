@@ -129,12 +129,24 @@ STAGES = {
 }
 
 
+CLOUD = str(Path(__file__).with_name("openstack.yaml"))
+CLOUD_STAGES = {
+    "copied databases": "nodes/cloud/run/mysql/data/ibdata1",
+    "database server": "nodes/cloud/run/mysql/mysqld.sock",
+    "keystone": "nodes/cloud/run/keystone.pid",
+    "neutron": "nodes/cloud/run/neutron.pid",
+    "first networks": "nodes/cloud/run/log/neutron.log: POST /v2.0/networks",
+}
+"""A file, or what a file says."""
+
+
 def start(name: str, stage: str) -> subprocess.Popen[bytes]:
     """`isthmus lab up` in its own process group, at the moment when a file of the stage appears."""
-    process = subprocess.Popen(
-        [*COMMAND, "up", "two-sites", "--name", name], start_new_session=True, stderr=-3, stdout=-3
-    )
-    until((state.base() / name / STAGES[stage]).exists)
+    wanted, lab = (STAGES[stage], "two-sites") if stage in STAGES else (CLOUD_STAGES[stage], CLOUD)
+    process = subprocess.Popen([*COMMAND, "up", lab, "--name", name], start_new_session=True, stderr=-3, stdout=-3)
+    file, _, text = wanted.partition(": ")
+    path = state.base() / name / file
+    until(lambda: path.exists() and (not text or text in path.read_text(errors="replace")), 180 if text else 60)
     return process
 
 
@@ -152,7 +164,7 @@ def interrupt(name: str, process: subprocess.Popen[bytes], number: signal.Signal
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *CLOUD_STAGES])
 def test_a_signal_while_it_is_built_leaves_nothing(stage: str, number: signal.Signals) -> None:
     before, name = links(), unique_name()
     interrupt(name, start(name, stage), number, before)
@@ -170,7 +182,7 @@ def test_ctrl_c_a_little_later_leaves_nothing(stage: str) -> None:
         interrupt(name, process, signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *CLOUD_STAGES])
 def test_kill_9_while_it_is_built_and_down_leave_nothing(stage: str) -> None:
     before, name = links(), unique_name()
     process = start(name, stage)
@@ -180,6 +192,23 @@ def test_kill_9_while_it_is_built_and_down_leave_nothing(stage: str) -> None:
     held = inodes(keeper) if keeper and state.started(keeper) else set()
     assert subprocess.run([*COMMAND, "down", "--name", name], check=False).returncode == 0
     assert_nothing_left(name, held, before)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
+def test_what_installs_openstack_ends_with_the_lab(
+    end: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, name = links(), unique_name()
+    monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path))
+    process = subprocess.Popen([*COMMAND, "up", CLOUD, "--name", name], start_new_session=True, stderr=-3, stdout=-3)
+    until(lambda: bool(processes_about(f"{tmp_path}/openstack")), 60)
+    held = inodes(keeper_of(name))
+    os.killpg(process.pid, end) if end == signal.SIGINT else process.kill()
+    process.wait(20)
+    assert subprocess.run([*COMMAND, "down", "--name", name], check=False).returncode == 0
+    assert_nothing_left(name, held, before)
+    assert processes_about(str(tmp_path)) == []
+    assert not list(tmp_path.glob("*/complete"))
 
 
 def test_kill_9_of_the_keeper_and_down_leave_nothing(lab_factory: LabFactory) -> None:

@@ -53,6 +53,9 @@ def test_security_groups_say_who_gets_in(cloud: Lab) -> None:
 def test_the_provider_network_is_reached_by_the_routers_gateway(cloud: Lab) -> None:
     pairs = [("cloud-a-web-1", "neighbour"), ("neighbour", "free-a"), ("neighbour", "cloud-a-web-1")]
     assert traffic.matrix(cloud, pairs).open == {("cloud-a-web-1", "neighbour"), ("neighbour", "free-a")}
+    (router,) = cloud.site("cloud").cloud("a").network.routers()
+    assert router.routes == [{"destination": "198.51.100.0/24", "nexthop": "203.0.113.1"}]
+    assert not router.external_gateway_info["enable_snat"]
 
 
 def test_a_forged_source_passes_only_without_port_security(cloud: Lab) -> None:
@@ -167,24 +170,43 @@ def test_its_daemons_come_back(cloud: Lab) -> None:
         assert [r.name for r in network.routers()] == ["a"]
 
 
-def small(name: str) -> dict[str, Any]:
-    """A cloud of one host."""
+@pytest.mark.full
+@pytest.mark.parametrize("line", spec.LINES[1:])
+def test_older_release_lines_do_the_same(lab_factory: LabFactory, line: str) -> None:
+    document = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    document["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
+    older = lab_factory(document)
+    assert older.site("cloud").daemon("neutron").daemon.argv[0].split("/")[-3].startswith(f"openstack-{line}-")
+    for version in (4, 6):
+        test_a_projects_endpoints_reach_each_other_through_its_router_and_nobody_elses(older, version)
+    test_security_groups_say_who_gets_in(older)
+    test_the_provider_network_is_reached_by_the_routers_gateway(older)
+    test_extensions_that_isthmus_builds_on_are_there(older)
+    test_a_member_sees_her_project_and_no_other(older)
+
+
+def small(name: str, address: int) -> dict[str, Any]:
+    """A cloud of one host; tenants' routers meet on a network that everybody shares."""
     endpoints = [{"host": f"{name}-1", "name": f"{name}-{{tenant}}-{number}"} for number in (1, 2)]
     switch = {"name": "web", "router": "r", "cidrs": ["10.1.1.0/24"], "endpoints": endpoints}
+    router = {"name": "r", "attach": [{"switch": "common", "addresses": ["10.9.0.11/24"]}]}
+    server = {"host": f"{name}-1", "name": f"{name}-common", "gateway": False, "addresses": [f"10.9.0.{address}"]}
+    server["portSecurity"] = False
     return {
         "name": name,
         "type": "openstack",
         "openstack": {"nova": False},
         "hosts": [{"name": f"{name}-1", "gateway": True}],
-        "perTenant": {"routers": [{"name": "r"}], "switches": [switch]},
+        "perTenant": {"routers": [router], "switches": [switch]},
+        "switches": [{"name": "common", "cidrs": ["10.9.0.0/24"], "shared": True, "endpoints": [server]}],
     }
 
 
 def test_clouds_of_one_lab_and_of_two_do_not_meet(cloud: Lab, lab_factory: LabFactory) -> None:
-    other = lab_factory({"name": "two", "tenants": 2, "sites": [small("one"), small("two")]})
-    pairs = traffic.pairs(other.machines)
-    result = traffic.matrix(other, pairs)
-    assert result.open == {p for p in pairs if p[0][:-1] == p[1][:-1]} and len(result.open) == 8
+    other = lab_factory({"name": "two", "tenants": 2, "sites": [small("one", 50), small("two", 51)]})
+    result = traffic.matrix(other, traffic.pairs(other.machines))
+    own = {(f"{s}-{t}-{n}", f"{s}-{t}-{3 - n}") for s in ("one", "two") for t in "ab" for n in (1, 2)}
+    assert result.open == own | {(f"{s}-{t}-{n}", f"{s}-common") for s in ("one", "two") for t in "ab" for n in (1, 2)}
     assert not result.strays
     for lab, site, user, routers in (
         (other, "one", "a", ["r"]),

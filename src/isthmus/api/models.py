@@ -121,7 +121,12 @@ class FabricSpec(Databases):
 
 
 class OpenStack(Strict):
-    cloud: Foreign = Field(description="an entry of clouds.yaml")
+    """The API of an OpenStack; credentials stay in clouds.yaml."""
+
+    cloud: Foreign = Field(
+        description="an entry of clouds.yaml, found as the openstack command finds it (OS_CLIENT_CONFIG_FILE, ./, "
+        "~/.config/openstack, /etc/openstack)"
+    )
 
 
 class Kubernetes(Strict):
@@ -184,7 +189,11 @@ class Attachment(Strict):
         None, alias="except", description='subnets that "*" leaves out; each must exist when it is first written'
     )
     gateways: Gateways | None = None
-    security_groups: list[Foreign] | None = Field(None, description="Neutron security groups (not yet)")
+    security_groups: list[Foreign] | None = Field(
+        None,
+        description="Neutron security groups, on openstack only: what the other sides list may come in; "
+        "without it a tenant's own rules decide",
+    )
 
 
 class Peer(Strict):

@@ -187,12 +187,16 @@ def _pool_overlaps(link: Sequence[Prefix], transit: Sequence[Prefix]) -> Iterato
 
 def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
     name, kind = draft.name or "", spec["type"]
-    if kind not in (None, "ovn"):
-        remedy = "use type ovn, or a version that knows this type"
+    if kind == "kubernetes":
+        remedy = "use type ovn or openstack, or a version that knows this type"
         draft.refuse("NotYetHonoured", f"sites of type {kind} are not yet honoured", "spec.type", remedy)
     for block in ("openstack", "kubernetes"):
-        if block in spec and kind == "ovn":
-            draft.refuse("FieldNotForType", f"a site of type ovn has no {block}", f"spec.{block}", "remove it")
+        if block in spec and kind in ("ovn", "openstack") and kind != block:
+            draft.refuse("FieldNotForType", f"a site of type {kind} has no {block}", f"spec.{block}", "remove it")
+    cloud = spec.get("openstack") or {}
+    if kind == "openstack" and "openstack" not in spec:
+        remedy = "add openstack: {cloud: NAME}, an entry of clouds.yaml"
+        draft.refuse("MissingField", "a site of type openstack needs its cloud", "spec.openstack", remedy)
     if "bfd" in spec and kind == "openstack":
         draft.refuse("FieldNotForType", "Neutron owns the BFD timers of an openstack site", "spec.bfd", "remove it")
     tls = draft.tls = _tls(draft, spec)
@@ -212,6 +216,7 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         gateways=gateways,
         bfd=Bfd(bfd["minRx"], bfd["minTx"], bfd["mult"]) if bfd and whole(bfd) else None,
         mtu=spec.get("mtu") or DEFAULT_MTU,
+        cloud=cloud.get("cloud") or "",
         origin=draft.origin,
     )
 

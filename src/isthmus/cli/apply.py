@@ -68,7 +68,11 @@ def report(results: list[Result], out: Output) -> int:
     problems = [*late, *(p for r in results for p in r.problems)]
     transactions = sum(r.transactions for r in results)
     objects = [described(name, found) for r in results for name, found in sorted(r.conditions.items())]
-    out.result({"objects": objects, "transactions": transactions})
+    calls = [(site, call) for result in results for site, call in result.calls]
+    made = [{"site": s, "call": c.what, "request": c.request, "seconds": round(c.seconds, 3)} for s, c in calls]
+    out.result({"objects": objects, "transactions": transactions} | ({"calls": made} if made else {}))
+    for site, call in calls:
+        out.line(f"{site}: {call.what}  {call.request}")
     for result in results:
         for name, found in sorted(result.conditions.items()):
             out.line(f"Interconnect {name}: {_verdict(found[-1])}")

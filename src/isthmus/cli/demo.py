@@ -12,7 +12,8 @@ from isthmus.errors import EXIT_OK, EXIT_WORLD, IsthmusError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scenario", nargs="?", metavar="SCENARIO", help="two-sites (default), three-sites")
+    known = "two-sites (default), three-sites, cluster-to-cloud"
+    parser.add_argument("scenario", nargs="?", metavar="SCENARIO", help=known)
     parser.add_argument(
         "--keep", action="store_true", help="leave the lab as it is after the cut, and say how to enter"
     )

@@ -12,7 +12,7 @@ from isthmus.cli.output import Output
 from isthmus.errors import EXIT_CHANGES, EXIT_OK, EXIT_WORLD, Problem
 
 if TYPE_CHECKING:
-    from isthmus.backends.ovsdb.diff import Change
+    from isthmus.backends.changes import Change
     from isthmus.model.intent import Configuration
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}

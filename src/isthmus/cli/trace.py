@@ -12,7 +12,8 @@ from isthmus.model.rows import nb
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SITE/PORT", help="a logical switch port")
+    where = "a logical switch port; at sites of type openstack also SITE/PROJECT/PORT, each by name or id"
+    parser.add_argument("source", metavar="SITE/PORT", help=where)
     parser.add_argument("target", metavar="SITE/PORT|ADDRESS", help="another one, or an address")
     parser.add_argument("--protocol", choices=("icmp", "tcp", "udp"), default="icmp")
     parser.add_argument("--port", type=port, default=80, metavar="N", help="destination port of tcp and udp (80)")
@@ -20,7 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> int:
-    from isthmus.controller.survey import read  # noqa: PLC0415
+    from isthmus.controller.survey import projects, read  # noqa: PLC0415
+    from isthmus.verify.port import split  # noqa: PLC0415
     from isthmus.verify.reach import World  # noqa: PLC0415
     from isthmus.verify.trace import draw, trace  # noqa: PLC0415
 
@@ -31,7 +33,9 @@ def run(args: argparse.Namespace, out: Output) -> int:
             raise WorldError(problem)
     if problems := (*problems, *rows.problems.values()):
         out.problems(problems)
-    drawings = trace(World(rows.sites), args.source, args.target, args.protocol, args.port)
+    # only rows are asked where no project is named
+    named = projects(configuration, {site for site, of, _ in map(split, (args.source, args.target)) if of})
+    drawings = trace(World(rows.sites), args.source, args.target, args.protocol, args.port, named)
     out.result({"traces": [d.as_json() for d in drawings]})
     for each in drawings:
         out.line(draw(each))

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.common import configuration, seconds
@@ -15,6 +15,7 @@ from isthmus.errors import EXIT_INTENT, EXIT_OK, EXIT_WORLD
 
 if TYPE_CHECKING:
     from isthmus.controller.survey import Wanted
+    from isthmus.verify.admission import Admission
     from isthmus.verify.compare import Live
     from isthmus.verify.expect import Expectation, Pair
 
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.controller.survey import expectation, survey  # noqa: PLC0415
+    from isthmus.verify.admission import admissions, closed_pairs  # noqa: PLC0415
     from isthmus.verify.compare import differences  # noqa: PLC0415
     from isthmus.verify.reach import World  # noqa: PLC0415
 
@@ -34,21 +36,38 @@ def run(args: argparse.Namespace, out: Output) -> int:
     rows, wanted = asyncio.run(survey(documents, args.timeout))
     expected = expectation(documents, wanted, rows.sites)
     by, live = _live(args, wanted, expected) if args.live or args.lab else ("", {})
-    found = differences(World(rows.sites), expected, live)
+    world = World(rows.sites)
+    admitted = admissions(world, expected, wanted.gates)
+    found = differences(world, expected, live, closed=closed_pairs(admitted))
     judged = [p for p in expected.pairs() if not p.native]
     result: dict[str, Any] = {"pairs": len(judged), "differences": [d.as_json() for d in found]}
     for each in found:
         out.line(str(each))
+    worse, notes = _admitted(admitted, wanted.groups, result, out)
     if by:
         result["live"] = {"by": by, "pairs": [_measured(p, live) for p in judged if (p.source, p.target) in live]}
         _print_live(by, judged, live, out)
     out.result(result)
-    out.line(f"{len(judged)} pairs of subnets, {len(found)} differences")
+    noted = f", {notes} note{'s' if notes > 1 else ''}" if notes else ""
+    out.line(f"{len(judged)} pairs of subnets, {len(found) + worse} differences{noted}")
     if problems := [*rows.problems.values(), *wanted.invalid]:
         out.problems(problems)
-    if found or rows.problems:
+    if found or worse or rows.problems:
         return EXIT_WORLD
     return EXIT_INTENT if wanted.invalid else EXIT_OK
+
+
+def _admitted(
+    admitted: tuple[Admission, ...], names: Mapping[str, str], result: dict[str, Any], out: Output
+) -> tuple[int, int]:
+    """Tell what security groups close: how many differences, how many notes."""
+    from isthmus.verify.telling import as_json, sentence  # noqa: PLC0415
+
+    result["admission"] = [as_json(a, names) for a in admitted]
+    for each in sorted(admitted, key=lambda a: not a.difference):
+        out.line(sentence(each, names) if each.difference else f"note: {sentence(each, names)}")
+    worse = sum(a.difference for a in admitted)
+    return worse, len(admitted) - worse
 
 
 def _live(args: argparse.Namespace, wanted: Wanted, expected: Expectation) -> tuple[str, Live]:

@@ -1,4 +1,4 @@
-"""The link: a small switch between the VPC router and the edge router."""
+"""The link: the small network between VPC router and edge router. One geometry, whoever keeps the VPC router."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from isthmus.compile.edge import Maker
 from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Parent, Row, Value
 
+EDGE, VPC = 1, 2
+"""Hosts of the link: the edge router, the VPC router; probes come after them."""
+
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
+    """The edge's end; the switch and the other end are the business of whoever keeps the VPC router."""
     maker = Maker(joined, side)
-    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": {"isthmus:link": "vpc"}})
-    on_switch = Parent("Logical_Switch", "ports", key=maker.key("link"))
-    for what, host, on_router in (
-        ("link-edge", 1, maker.on_edge("ports")),
-        ("link-vpc", 2, maker.on_vpc("ports")),
-    ):
-        columns: dict[str, Value] = {
-            "name": maker.name(what),
-            "mac": maker.mac(what),
-            "networks": frozenset(str(i) for i in joined.link(side, host)),
-        }
-        yield maker.row("Logical_Router_Port", what, columns, on_router)
-        yield maker.switch_port(f"{what}-port", what, on_switch)
+    yield router_port(joined, side, "link-edge", EDGE, maker.on_edge("ports"))
+    yield maker.switch_port("link-edge-port", "link-edge", on_switch(joined, side))
+
+
+def router_port(joined: Joined, side: Side, what: str, host: int, on_router: Parent) -> Row:
+    maker = Maker(joined, side)
+    columns: dict[str, Value] = {
+        "name": maker.name(what),
+        "mac": maker.mac(what),
+        "networks": frozenset(str(i) for i in joined.link(side, host)),
+    }
+    return maker.row("Logical_Router_Port", what, columns, on_router)
+
+
+def on_switch(joined: Joined, side: Side) -> Parent:
+    """Where ports of the link go."""
+    key = Maker(joined, side).key("link")
+    if side.vpc.keeper == "neutron":
+        return Parent("Logical_Switch", "ports", network=key)
+    return Parent("Logical_Switch", "ports", key=key)

@@ -26,6 +26,15 @@ def trunk(owner: str, chassis: str) -> str:
     return f"isthmus-{owner}.probe.{chassis}"
 
 
+def short(name: str) -> str:
+    """Stands for a name that somebody else gave, where its characters or its length do not fit.
+
+    >>> short("web")
+    '4b5e57f6eb2f'
+    """
+    return sha256(name.encode()).hexdigest()[:12]
+
+
 def mac(*words: str) -> str:
     """A locally administered unicast MAC from 40 bits of a hash: stable, and unique on any one switch in practice.
 

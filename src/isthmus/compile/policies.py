@@ -12,11 +12,11 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 
 from isthmus.compile.edge import Maker
-from isthmus.compile.routes import reached
+from isthmus.compile.routes import away
 from isthmus.compile.view import Joined, Side
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
-from isthmus.model.rows import Row, Value
+from isthmus.model.rows import Parent, Row, Value
 
 ALLOW, DROP = 200, 100
 """Priorities on an edge, which is ours alone."""
@@ -31,13 +31,13 @@ ECHO = {4: ("icmp4.type == 8", "icmp4.type == 0"), 6: ("icmp6.type == 128", "icm
 
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
+    """Those of the edge."""
     maker = Maker(joined, side)
     for what, match in _edge_matches(joined, side, maker):
         columns: Mapping[str, Value] = {"priority": ALLOW, "match": match, "action": "allow"}
         yield maker.row("Logical_Router_Policy", f"edge/policy/{what}", columns, maker.on_edge("policies"))
     columns = {"priority": DROP, "match": "1", "action": "drop"}
     yield maker.row("Logical_Router_Policy", "edge/policy/drop", columns, maker.on_edge("policies"))
-    yield from _vpc(joined, side, maker)
 
 
 def _edge_matches(joined: Joined, side: Side, maker: Maker) -> Iterator[tuple[str, str]]:
@@ -135,25 +135,27 @@ def _prefixes(sides: Iterable[Side]) -> list[Prefix]:
     return [p for s in sides for p in s.prefixes]
 
 
-def _vpc(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:
+def on_vpc(joined: Joined, side: Side, link: str, parent: Parent) -> Iterator[Row]:
     """What goes to remote prefixes entered by a listed subnet's port or the link; what comes from them, by the link.
 
     The edge sees source addresses only; a neighbour on an external or unlisted network could forge a listed one, or
     pose as the far side, who would get the answer.
+
+    link    name of the VPC router's port on the link
+    parent  the VPC router, where its policies go
     """
-    away = {p for other in joined.others(side) for p in reached(joined, other)}
-    link = f'inport == "{maker.name("link-vpc")}"'
-    entries = [maker.name("link-vpc"), *(port for s in side.subnets for port in s.ports)]
+    maker, remotes = Maker(joined, side), set(away(joined, side))
+    entries = [link, *(port for s in side.subnets for port in s.ports)]
     inports = "{" + ", ".join(f'"{name}"' for name in sorted(set(entries))) + "}"
     for version in joined.families:
-        if remote := _set(version, away):
+        if remote := _set(version, remotes):
             enter = f"inport == {inports} && ip{version}.dst == {remote}"
-            if back := pairs(version, away, side.prefixes):
-                enter = f"({enter}) || ({link} && {back})"
+            if back := pairs(version, remotes, side.prefixes):
+                enter = f'({enter}) || (inport == "{link}" && {back})'
             for what, priority, action, text in (
                 ("enter", VPC_ALLOW, "allow", enter),
                 ("drop", VPC_DROP, "drop", f"ip{version}.dst == {remote} || ip{version}.src == {remote}"),
             ):
                 columns: Mapping[str, Value] = {"priority": priority, "match": text, "action": action}
                 key = f"vpc/policy/{version}/{what}"
-                yield maker.row("Logical_Router_Policy", key, columns, maker.on_vpc("policies"))
+                yield maker.row("Logical_Router_Policy", key, columns, parent)

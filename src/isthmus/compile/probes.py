@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from isthmus.compile import names
+from isthmus.compile import link, names
 from isthmus.compile.edge import Maker
 from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Parent, Row, Value, nb
@@ -17,7 +17,7 @@ SITE = "~site"
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
-    on_link = Parent("Logical_Switch", "ports", key=maker.key("link"))
+    on_link = link.on_switch(joined, side)
     tags = joined.numbers[side.name].tags
     # A site that cannot be read has no tags: what it was given is in its own rows.
     for chassis in (c for c in side.probes if c in tags):

@@ -67,7 +67,8 @@ class _Resolver:
         exclude = self._exclude(vpc)
         chassis = self.facts.chassis()
         probes = tuple(c for c in gateways if c in chassis and chassis[c].agent)[:MAX_PROBES]
-        side = Side(self.attachment, vpc, subnets, defined, gateways, probes, self.hostnames, exclude)
+        groups = self._security_groups(vpc)
+        side = Side(self.attachment, vpc, subnets, defined, gateways, probes, self.hostnames, exclude, groups)
         return Resolved(side, tuple(self.problems))
 
     def _problem(self, code: str, field: str, message: str, remedy: str) -> None:
@@ -83,13 +84,21 @@ class _Resolver:
         ref, site = self.attachment.vpc, self.attachment.site
         found = self.facts.vpcs(ref)
         if len(found) == 1:
+            if found[0].pinned:
+                self._problem(
+                    "GatewayRouter",
+                    "vpc",
+                    f"router {str(ref)!r} of site {site!r} runs on one chassis, because its external network is a "
+                    "tunnelled one: OVN gives it no port that is carried elsewhere",
+                    "give it an external network of type flat or vlan, or none",
+                )
             return found[0]
         if not found:
             self._problem(
                 "UnknownVpc", "vpc", f"site {site!r} has no router {str(ref)!r}", "check the name, or create the router"
             )
         else:
-            ids = ", ".join(v.uuid for v in found)
+            ids = ", ".join(f"{v.uuid} (project {v.project})" if v.project else v.uuid for v in found)
             self._problem(
                 "AmbiguousVpc", "vpc", f"site {site!r} has {len(found)} routers {str(ref)!r}: {ids}", "name it by `id`"
             )
@@ -110,6 +119,9 @@ class _Resolver:
             matching = [
                 s for s, ports in known.items() if ref.id == s or (ref.id is None and ref.name == ports[0].switch_name)
             ]
+            if _two_families([known[s] for s in matching]):
+                known[matching[0]] += known.pop(matching[1])
+                del matching[1]
             if len(matching) > 1:
                 names = ", ".join(matching)
                 self._problem(
@@ -121,7 +133,8 @@ class _Resolver:
             elif matching and not self._is_ours(known[matching[0]], ref):
                 self._existing(vpc, ref, known[matching[0]], chosen)
             elif ref.cidrs:
-                made = self._define(vpc, self._standing(ref, known[matching[0]] if matching else ()))
+                ports = known[matching[0]] if matching else ()
+                made = self._define(vpc, self._standing(vpc, ref, ports), ports)
                 if made is not None:
                     defined.append(made[0])
                     chosen[f"~{ref.name}"] = made[1]
@@ -132,13 +145,13 @@ class _Resolver:
     def _is_ours(self, ports: tuple[VpcPort, ...], ref: SubnetRef) -> bool:
         return bool(ref.cidrs) and any(p.owned == f"{self._key(ref)}/gateway" for p in ports)
 
-    def _standing(self, ref: SubnetRef, ports: tuple[VpcPort, ...]) -> SubnetRef:
+    def _standing(self, vpc: Vpc, ref: SubnetRef, ports: tuple[VpcPort, ...]) -> SubnetRef:
         """The definition as it stands where the text renumbers it: machines keep their addresses. It may gain a family.
 
         The record says more than the port, whose networks somebody may have changed.
         """
         assert ref.name is not None
-        ours = any(s.owned == self._key(ref) for s in self.facts.switches(ref.name))
+        ours = any(s.owned == self._key(ref) for s in self.facts.switches(ref.name, vpc))
         stands = (self.recorded.subnets.get(ref.name) if ours else None) or [n for p in ports for n in p.networks]
         if {n.network for n in stands} <= set(ref.cidrs):
             return ref
@@ -182,9 +195,9 @@ class _Resolver:
         else:
             chosen[ports[0].switch or ""] = subnet
 
-    def _define(self, vpc: Vpc, ref: SubnetRef) -> tuple[Defined, Subnet] | None:
+    def _define(self, vpc: Vpc, ref: SubnetRef, standing: tuple[VpcPort, ...]) -> tuple[Defined, Subnet] | None:
         assert ref.name is not None
-        for switch in self.facts.switches(ref.name):
+        for switch in self.facts.switches(ref.name, vpc):
             if switch.owned != self._key(ref):
                 self._problem(
                     "NameInUse",
@@ -213,8 +226,11 @@ class _Resolver:
                 "choose another cidr",
             )
             return None
-        port = of(self.owner, self.interconnect.name, self.attachment.name, f"subnet.{ref.name}")
-        subnet = Subnet(ref.name, tuple(n.network for n in networks), networks, (port,))
+        # Neutron names its ports itself.
+        doors = tuple(sorted({p.name for p in standing}))
+        if vpc.keeper == "ovn":
+            doors = (of(self.owner, self.interconnect.name, self.attachment.name, f"subnet.{ref.name}"),)
+        subnet = Subnet(ref.name, tuple(n.network for n in networks), networks, doors)
         return Defined(ref.name, networks, ref.field), subnet
 
     def _exclude(self, vpc: Vpc) -> tuple[str, ...]:
@@ -235,9 +251,29 @@ class _Resolver:
                 )
         return tuple(sorted(known.intersection(self.attachment.exclude)))
 
+    def _security_groups(self, vpc: Vpc) -> tuple[str, ...]:
+        """Their ids, sorted."""
+        found: set[str] = set()
+        if self.attachment.security_groups and not self.facts.admits:
+            text = f"the Neutron of site {self.attachment.site!r} has no address groups, which rules of ours need"
+            self._problem("NoAddressGroups", "securityGroups", text, "take securityGroups out, or use Wallaby or later")
+            return ()
+        for index, name in enumerate(self.attachment.security_groups):
+            field, where = f"securityGroups[{index}]", f"the project of router {vpc.name!r}"
+            ids = self.facts.security_groups(name, vpc)
+            if len(ids) == 1:
+                found.add(ids[0])
+            elif ids:
+                text = f"{where} has {len(ids)} security groups {name!r}: {', '.join(sorted(ids))}"
+                self._problem("AmbiguousSecurityGroup", field, text, "write its id instead")
+            else:
+                text = f"{where} has no security group {name!r}"
+                self._problem("UnknownSecurityGroup", field, text, "check the name, or create it in that project")
+        return tuple(sorted(found))
+
     def _unknown_subnet(self, vpc: Vpc, ref: SubnetRef) -> None:
         hint = meant(str(ref), vpc)
-        if ref.name is not None and self.facts.switches(ref.name):
+        if ref.name is not None and self.facts.switches(ref.name, vpc):
             self._problem(
                 "SubnetOfAnotherVpc",
                 ref.field,
@@ -323,6 +359,14 @@ def subnet_of(ports: Iterable[VpcPort]) -> Subnet:
     networks = tuple(n for p in ports for n in p.networks if not n.ip.is_link_local)
     prefixes = tuple(sorted({n.network for n in networks}, key=lambda p: (p.version, p)))
     return Subnet(ports[0].switch_name, prefixes, networks, tuple(sorted(p.name for p in ports)), ports[0].switch or "")
+
+
+def _two_families(found: list[tuple[VpcPort, ...]]) -> bool:
+    """An IPv4 and an IPv6 subnet of one network: to whoever gave both one name they are one subnet."""
+    if len(found) != 2 or not found[0][0].segment or found[0][0].segment != found[1][0].segment:
+        return False
+    one, other = ({p.version for port in ports for p in port.prefixes} for ports in found)
+    return not one & other
 
 
 def _by_switch(vpc: Vpc) -> dict[str, tuple[VpcPort, ...]]:

@@ -12,14 +12,23 @@ from isthmus.model.rows import Parent, Row, Value
 
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
+    """Those of the edge."""
     maker = Maker(joined, side)
-    edge_link, vpc_link = joined.link(side, 1), joined.link(side, 2)
-    away = [p for other in joined.others(side) for p in reached(joined, other)]
-    yield from _routes(maker, "vpc", maker.on_vpc("static_routes"), away, edge_link)
     on_edge = maker.on_edge("static_routes")
-    yield from _routes(maker, "edge", on_edge, side.prefixes, vpc_link)
+    yield from _routes(maker, "edge", on_edge, side.prefixes, joined.link(side, 2))
     for other in joined.others(side):
         yield from _routes(maker, "edge", on_edge, reached(joined, other), towards(joined, side, other))
+
+
+def on_vpc(joined: Joined, side: Side) -> Iterator[Row]:
+    """Those of a VPC router that we may write on."""
+    maker = Maker(joined, side)
+    yield from _routes(maker, "vpc", maker.on_vpc("static_routes"), away(joined, side), joined.link(side, 1))
+
+
+def away(joined: Joined, side: Side) -> list[Prefix]:
+    """What a side's VPC router sends to its edge."""
+    return [p for other in joined.others(side) for p in reached(joined, other)]
 
 
 def reached(joined: Joined, side: Side) -> list[Prefix]:

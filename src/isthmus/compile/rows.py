@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
-from isthmus.compile import edge, link, policies, probes, routes, subnets
-from isthmus.compile.view import Joined
+from isthmus.compile import edge, link, policies, probes, routes, vpc_neutron, vpc_ovn
+from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Row
+
+LINK_MAKERS: Mapping[str, Callable[[Joined, Side], Iterator[Row]]] = {
+    "ovn": vpc_ovn.rows,
+    "neutron": vpc_neutron.rows,
+}
+"""Who keeps the VPC router -> what makes its end of the link, its routes to the edge, and subnets that we define."""
 
 
 def rows(joined: Joined) -> Iterator[Row]:
-    """Every northbound row of one Interconnect, each once; the transit switch outlives them (`transit.row`)."""
+    """Every row of one Interconnect but the transit switch's, each once; that one outlives them (`transit.row`)."""
     for side in joined.sides:
-        yield from subnets.rows(joined, side)
         yield from edge.rows(joined, side)
         yield from link.rows(joined, side)
+        yield from LINK_MAKERS[side.vpc.keeper](joined, side)
         yield from routes.rows(joined, side)
         yield from policies.rows(joined, side)
         yield from probes.rows(joined, side)

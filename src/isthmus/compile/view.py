@@ -58,6 +58,8 @@ class Side:
     """Hostname, where the documents name a gateway by it -> chassis."""
     exclude: tuple[str, ...] = ()
     """What `except` names, sorted; without names that never were a subnet of the VPC."""
+    security_groups: tuple[str, ...] = ()
+    """Ids of the Neutron security groups that let the other sides in, sorted."""
 
     @property
     def name(self) -> str:

@@ -97,13 +97,7 @@ def _programmed(entry: Entry, world: World, written: Mapping[tuple[str, str], in
     if entry.failed is not None:
         return "False", entry.failed.code, entry.failed.message
     if not entry.clean:
-        if all(c.deferred for changes in entry.changes.values() for c in changes):
-            return (
-                "False",
-                "WaitingForOvnIc",
-                "ovn-ic has not made the transit switch's copy, or numbered its port, yet; does it run?",
-            )
-        return "False", "RowsMissing", "the databases do not hold every row yet"
+        return "False", *entry.waits_for
     return _everywhere(entry.joined, world, written)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.compile.view import Joined, Side
 from isthmus.errors import Problem
 from isthmus.model.intent import Interconnect
@@ -34,7 +33,7 @@ class Entry:
     unresolved: tuple[Problem, ...] = ()
     problems: tuple[Problem, ...] = ()
     joined: Joined | None = None
-    changes: Mapping[str, list[Change]] = field(default_factory=dict)
+    changes: dict[str, list[Change]] = field(default_factory=dict)
     blocked: Problem | None = None
     failed: Problem | None = None
     lingering: tuple[str, ...] = ()
@@ -43,6 +42,16 @@ class Entry:
     near: object = None
     resolved_from: object = None
     compiled_from: object = None
+
+    @property
+    def waits_for(self) -> tuple[str, str]:
+        """Who has not done yet what the rest waits for: a condition's reason, and a sentence."""
+        if any(changes for database, changes in self.changes.items() if database.startswith("neutron/")):
+            return "WaitingForNeutron", "Neutron is still being asked for networks, routes or rules"
+        if all(c.deferred for changes in self.changes.values() for c in changes):
+            says = "ovn-ic has not made the transit switch's copy, or numbered its port, yet; does it run?"
+            return "WaitingForOvnIc", says
+        return "RowsMissing", "the databases do not hold every row yet"
 
     @property
     def clean(self) -> bool:

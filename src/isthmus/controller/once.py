@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from isthmus.backends.changes import Call
 from isthmus.controller.conditions import Condition, conditions
 from isthmus.controller.entry import Entry
 from isthmus.controller.part import Heard, Part
@@ -55,6 +56,8 @@ class Result:
     problems: list[Problem] = field(default_factory=list)
     transactions: int = 0
     late: Problem | None = None
+    calls: list[tuple[str, Call]] = field(default_factory=list)
+    """(site, what its API accepted), in order."""
 
 
 def scope(configuration: Configuration, fabric: Fabric, *, prune: bool, only: Iterable[str] | None = None) -> Scope:
@@ -161,8 +164,8 @@ class Once:
         return self._holds(interconnect)
 
     def _holds(self, interconnect: str) -> bool:
-        stores = [*self.world.readable().values(), self.world.fabric]
-        return any(interconnect in s.index.owned for s in stores)
+        here = any(interconnect in s.interconnects() for s in self.world.readable().values())
+        return here or interconnect in self.world.fabric.index.owned
 
     async def hear(self, part: Part) -> Heard:
         """What documents, rows and facts know of it; what is silent gets its time where they do not know it.
@@ -193,6 +196,7 @@ class Once:
 
     def result(self) -> Result:
         found = Result(transactions=self.writer.transactions, problems=list(self.troubles_in_scope()))
+        found.calls = [(name, call) for name, site in self.world.sites.items() for call in site.calls]
         for entry in self.planner.entries.values():
             if entry.intent is not None or any(entry.changes.values()) or entry.lingering:
                 found.conditions[entry.name] = conditions(entry, self.world, self.writer.written_cfg)
@@ -238,7 +242,7 @@ class Once:
         if waiting := [s for s in entry.lingering if s in reached]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
         if not entry.clean and entry.failed is None:
-            return f"{entry.name}: ovn-ic has not made the transit switch's copy, or numbered its port, yet"
+            return f"{entry.name}: {entry.waits_for[1]}"
         if entry.intent is None or wait == "none" or entry.failed is not None:
             return ""
         verdicts = {c.type: c for c in conditions(entry, self.world, self.writer.written_cfg)}

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from isthmus.backends.ovsdb.diff import Change, Owner, is_subnet
+from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile import names, overlap, transit
 from isthmus.compile.overlap import VpcKey
@@ -74,7 +74,8 @@ class Planner:
         self._choose_installation()
         epoch = self._epoch(troubles)
         self._same, self._last_epoch, self._touched = epoch == self._last_epoch, epoch, False
-        known = {n for s in (*self._stores(), self.world.fabric) for n in s.index.owned if n != SITE}
+        known = {n for s in self._stores() for n in s.interconnects()} | set(self.world.fabric.index.owned)
+        known.discard(SITE)
         readable = self._readable
         for name in known | set(wanted) if not self._same else ():
             self.ledger.read(name, readable)
@@ -98,7 +99,7 @@ class Planner:
 
         While it does not, an entry is looked at again only if its own text, or what others claim on its routers, has.
         """
-        sites = tuple((name, s.index.total, s.chassis_version) for name, s in self._readable.items())
+        sites = tuple((name, s.version) for name, s in self._readable.items())
         return sites, self.world.fabric.index.total, tuple(troubles.items()), self.installation, self.foreign_claim
 
     def problems(self) -> list[Problem]:
@@ -170,7 +171,7 @@ class Planner:
         readable = self._readable
         attachments = [a for a in intent.attachments if a.site in readable]
         sites = [readable[a.site] for a in attachments]
-        defines = any(s.cidrs for a in attachments for s in a.subnets)
+        looks_further = any(a.security_groups or any(s.cidrs for s in a.subnets) for a in attachments)
         seen = (
             intent,
             invalid,
@@ -178,7 +179,7 @@ class Planner:
             tuple(site.vpcs(a.vpc) for a, site in zip(attachments, sites, strict=True)),
             tuple(site.chassis_version for site in sites),
             tuple(site.nb_global.get("name") for site in sites),
-            tuple(site.index.total for site in sites) if defines else (),
+            tuple(site.version for site in sites) if looks_further else (),
         )
         if entry.resolved_from == seen:
             return
@@ -276,7 +277,7 @@ class Planner:
         seen = (
             near,
             self.installation,
-            tuple((n, s.index.owned_version.get(entry.name, 0)) for n, s in self._readable.items()),
+            tuple((n, s.owned_version(entry.name)) for n, s in self._readable.items()),
             self.world.fabric.index.owned_version.get(entry.name, 0),
             self._transit_seen(entry),
             tuple(sorted(troubles)),
@@ -290,9 +291,8 @@ class Planner:
         for row in rows(entry.joined) if entry.joined else ():
             desired[row.database].append(row)
         entry.changes = {}
-        for name, site in self._readable.items():
-            if changes := site.diff(entry.name, desired[nb(name)], self.owner):
-                entry.changes[nb(name)] = changes
+        for site in self._readable.values():
+            entry.changes |= site.changes(entry.name, desired, self.owner)
         if self.world.fabric.trouble is None and (changes := self._transit(entry)):
             entry.changes[IC_NB] = changes
 

@@ -226,8 +226,8 @@ class _Loop:
             return frozenset(self._wanted.interconnects)
         if not self._wanted.unreadable:
             return None
-        stores = (*self.world.readable().values(), self.world.fabric)
-        known = {n for s in stores for n in s.index.owned} | set(self._wanted.interconnects)
+        here = {n for s in self.world.readable().values() for n in s.interconnects()}
+        known = here | set(self.world.fabric.index.owned) | set(self._wanted.interconnects)
         return frozenset(known.difference(self._wanted.unreadable))
 
     def conditions(self) -> dict[str, list[Condition]]:

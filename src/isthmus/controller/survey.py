@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
+from isthmus.backends.openstack.api import Api
+from isthmus.backends.openstack.described import Described
+from isthmus.backends.openstack.listing import project_names
+from isthmus.backends.openstack.site import OpenStackSite
 from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
 from isthmus.controller.conditions import answers
@@ -16,8 +20,9 @@ from isthmus.controller.planner import Planner
 from isthmus.controller.world import World
 from isthmus.errors import Problem, WorldError
 from isthmus.model.facts import Subnet, Vpc
-from isthmus.model.intent import Attachment, Configuration, Fabric, Site, VpcRef
-from isthmus.model.rows import IC_NB, Snapshot, nb
+from isthmus.model.intent import Attachment, Configuration, Fabric, Prefix, Site, VpcRef
+from isthmus.model.rows import IC_NB, Snapshot, nb, neutron
+from isthmus.verify.admission import Gate
 from isthmus.verify.compare import Live
 from isthmus.verify.expect import Expectation, expect
 from isthmus.verify.place import Place
@@ -61,6 +66,12 @@ async def read(configuration: Configuration, timeout: float) -> Rows:
     return found
 
 
+def projects(configuration: Configuration, sites: Collection[str]) -> dict[str, Mapping[str, str]]:
+    """Of these sites, where they have projects: id -> name, as far as our user may list them. Raises WorldError."""
+    clouds = {s.name: s.cloud for s in configuration.sites if s.cloud and s.name in sites}
+    return {site: project_names(Api(cloud)) or {} for site, cloud in clouds.items()}
+
+
 def fabric_name(configuration: Configuration, fabric: Fabric) -> str:
     """Of the interconnect database: where there are several Fabrics, with its Fabric's name."""
     return IC_NB if len(configuration.fabrics) == 1 else f"{IC_NB}/{fabric.name}"
@@ -86,6 +97,7 @@ class Wanted:
     troubles  what is out of reach, or another's, by northbound or interconnect database
     missing   Interconnect -> database -> what `apply` would change
     probed    what agents say
+    gates     what Attachments at sites of type `openstack` say of security groups
     """
 
     listed: dict[Key, tuple[Subnet, ...]] = field(default_factory=dict)
@@ -95,6 +107,11 @@ class Wanted:
     missing: dict[str, Mapping[str, list[Change]]] = field(default_factory=dict)
     probed: list[tuple[Key, Key, Subnet, bool]] = field(default_factory=list)
     """From an Attachment, to an Attachment's subnet: whether echo requests are answered."""
+    gates: list[Gate] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+    """Security group's id -> its name."""
+    objects: dict[str, tuple[Described, ...]] = field(default_factory=dict)
+    """Neutron by its name in plans -> our objects there."""
 
 
 async def resolve(configuration: Configuration, timeout: float) -> Wanted:
@@ -114,6 +131,10 @@ async def resolve(configuration: Configuration, timeout: float) -> Wanted:
                 found.troubles[fabric_name(configuration, fabric)] = planner.foreign_claim
             for entry in planner.entries.values():
                 _add(found, entry, planner)
+            for name, site in planner.world.readable().items():
+                if isinstance(site, OpenStackSite):
+                    found.objects[neutron(name)] = site.described()
+                    found.groups |= site.group_names()
         finally:
             await planner.world.stop()
     return found
@@ -137,6 +158,20 @@ def _add(found: Wanted, entry: Entry, planner: Planner) -> None:
             for vpc in readable[record.site].vpcs(VpcRef(id=record.vpc)):
                 found.vpcs[entry.name, name] = vpc
     found.probed += _probed(entry, planner)
+    for name, side in sides.items():
+        site = readable[side.site]
+        if isinstance(site, OpenStackSite):
+            rules, peers = site.admission(entry.name, name)
+            away = _away(entry, name)
+            found.gates.append(Gate(entry.name, name, side.site, side.security_groups, rules, peers, away))
+
+
+def _away(entry: Entry, attachment: str) -> tuple[Prefix, ...] | None:
+    """What the other sides connect, where all of them are known."""
+    joined, intent = entry.joined, entry.intent
+    if joined is None or intent is None or len(joined.sides) != len(intent.attachments):
+        return None
+    return tuple(p for s in joined.sides if s.name != attachment for p in s.prefixes)
 
 
 def _gone(attachment: Attachment, there: set[str], record: SideRecord | None) -> Iterator[Subnet]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from isthmus.compile import names
 from isthmus.compile.record import SideRecord
 from isthmus.controller import records
 from isthmus.controller.world import World
+from isthmus.model.facts import Vpc
 from isthmus.model.intent import VpcRef
 
 
@@ -76,7 +77,7 @@ class Shown:
 def topology(world: World) -> list[Shown]:
     """Every Interconnect of this owner that any database in reach tells of, by name."""
     readable = world.readable()
-    owned = {n for s in [*readable.values(), world.fabric] for n in s.index.owned}
+    owned = {n for s in readable.values() for n in s.interconnects()} | set(world.fabric.index.owned)
     found = []
     for name in sorted(n for n in owned if not n.startswith("~")):
         edges = records.edges(name, readable)
@@ -106,11 +107,16 @@ def _attached(world: World, interconnect: str, attachment: str, edge: SideRecord
         subnets=subnets,
         transit=networks("transit"),
         edge=networks("link-edge"),
-        router=networks("link-vpc"),
+        router=networks("link-vpc") or _link_of(vpcs, f"{interconnect}/{attachment}/link"),
         gateways=tuple(_gateways(world, site, interconnect, attachment)),
         probes=tuple(_probes(world, site, interconnect, attachment)),
         reachable=True,
     )
+
+
+def _link_of(vpcs: Iterable[Vpc], key: str) -> tuple[str, ...]:
+    """Addresses of a router's port on our link where somebody else keeps the router."""
+    return tuple(sorted(str(n) for vpc in vpcs for p in vpc.ports if p.owned == key for n in p.networks))
 
 
 def _gateways(world: World, site: OvnSite, interconnect: str, attachment: str) -> Iterator[Gateway]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 
+from isthmus.backends.openstack.site import OpenStackSite
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.fabric import FabricStore
 from isthmus.backends.ovsdb.site import OvnSite
@@ -14,7 +15,7 @@ from isthmus.model.intent import Fabric, Site
 LISTING = 5.0
 """Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
-BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite}
+BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite, "openstack": OpenStackSite}
 """Type of a site -> what reads and writes it. The API refuses types that are not here."""
 
 
@@ -67,6 +68,8 @@ class World:
             troubles = self.troubles()
             undecided = [p for p in troubles.values() if p.code == "NotListed"]
             heard = max((c.heard for c in self._clients() if not c.synced), default=0.0)
+            if any(site.asking for site in self.sites.values()):
+                heard = loop.time()
             left = max(deadline, heard + LISTING) - loop.time()
             if not undecided or left <= 0:
                 return troubles

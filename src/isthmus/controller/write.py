@@ -7,12 +7,12 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.compile.probes import SITE
 from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner
 from isthmus.errors import Conflict, WorldError
-from isthmus.model.rows import IC_NB, nb
+from isthmus.model.rows import IC_NB, nb, neutron
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +24,25 @@ Send = Callable[[Work], Awaitable[None]]
 
 
 class Writer:
-    """Writes the changes of a planner's entries. `transactions` counts what databases accepted."""
+    """Writes the changes of a planner's entries."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner, self._world = planner, planner.world
-        self.transactions = 0
+        self._committed = 0
         self.written_cfg: dict[tuple[str, str], int] = {}
         """(site, Interconnect) -> `nb_cfg` raised with the last write."""
 
+    @property
+    def transactions(self) -> int:
+        """What databases and APIs accepted."""
+        return self._committed + sum(site.accepted for site in self._world.sites.values())
+
     async def run(self) -> bool:
-        """Returns whether anything was written. Failures go to the entries."""
-        before = self.transactions
+        """Returns whether anything was written to a database. Failures go to the entries.
+
+        Calls to an API are begun and not awaited: they take seconds, and others' rows must not wait for them.
+        """
+        before = self._committed
         for entry in self._planner.entries.values():
             entry.failed = None
         pending = {s for s in self._world.readable() if self._work(nb(s)) or self._shared(s) or self._settings(s)}
@@ -42,7 +50,18 @@ class Writer:
             await self._send(IC_NB, self._work(IC_NB), self._to_fabric)
         failed = {e.name for e in self._planner.entries.values() if e.failed}
         await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))
-        return self.transactions > before
+        # Rows first: the guard of a router stands before Neutron is asked for routes.
+        self._call({e.name for e in self._planner.entries.values() if e.failed})
+        return self._committed > before
+
+    def _call(self, failed: set[str]) -> None:
+        for name, site in self._world.readable().items():
+            for entry in self._planner.entries.values():
+                if entry.name in failed:
+                    continue
+                if calls := entry.changes.get(neutron(name)):
+                    site.call(entry.name, calls)
+                    entry.failed = entry.failed or site.refusal(entry.name)
 
     def _work(self, database: str) -> list[Work]:
         """Per Interconnect, what can be written now."""
@@ -69,7 +88,7 @@ class Writer:
 
         async def send(work: Work) -> None:
             cfg = await site.write(work, "isthmus")
-            self.transactions += 1
+            self._committed += 1
             log.info("site %s: %s", name, _summary(work))
             for interconnect, _ in work:
                 self.written_cfg[(name, interconnect)] = cfg
@@ -83,7 +102,7 @@ class Writer:
 
     async def _to_fabric(self, work: Work) -> None:
         await self._world.fabric.write(work, self._planner.installation, "isthmus")
-        self.transactions += 1
+        self._committed += 1
         log.info("fabric: %s", _summary(work))
 
     async def _send(self, database: str, work: list[Work], send: Send) -> None:
@@ -142,4 +161,5 @@ def planned(planner: Planner) -> dict[str, list[Change]]:
             rows.insert(0, Change("change", "NB_Global", "settings", None, dict(site.settings())))
         rows += [c for e in planner.entries.values() for c in e.changes.get(nb(name), ())]
         found[nb(name)] = rows
+        found[neutron(name)] = [c for e in planner.entries.values() for c in e.changes.get(neutron(name), ())]
     return found

@@ -18,6 +18,7 @@ from isthmus.backends.files import load
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import picture, traffic
 from isthmus.lab.lab import Lab
+from isthmus.lab.openstack.environment import programs
 from isthmus.lab.proof import Proof, address, crossing, prove, settle
 from isthmus.lab.scenarios import Scenario
 from isthmus.model.intent import Configuration
@@ -29,6 +30,8 @@ READY = 20.0
 WIDTH = 150
 """Characters of a line that is shown."""
 REMEDY = "`isthmus demo --keep` leaves the lab, to look into it"
+COUNTED = ("isthmus:claim:", "neutron:revision_number")
+"""Keys of maps that stay, or count on, when all else is removed: our claim, and how often Neutron changed an object."""
 COUNTERS = ("nb_cfg", "sb_cfg", "hv_cfg", "nb_ic_cfg", "sb_ic_cfg", "_version", "_uuid")
 
 
@@ -67,7 +70,7 @@ class Demo:
     def cut(self) -> None:
         """Disconnect one subnet; what goes on meanwhile must lose nothing."""
         before = self._intent()
-        with traffic.Streams(self.lab, self._carried(before), interval=0.01) as streams:
+        with traffic.Streams(self.lab, self._carried(before), interval=self._interval()) as streams:
             try:
                 streams.wait()
             except TimeoutError as error:
@@ -76,7 +79,8 @@ class Demo:
             reports = streams.stop().values()
         sent, lost = sum(r.sent for r in reports), sum(len(r.lost) for r in reports)
         self._teller.step(
-            f"meanwhile {len(reports)} streams of the rest, a packet each 10 ms: {sent} sent, {lost} lost"
+            f"meanwhile {len(reports)} streams of the rest, a packet each {self._interval() * 1000:.0f} ms: "
+            f"{sent} sent, {lost} lost"
         )
         if lost:
             self._wrong("PacketsLost", f"{lost} of {sent} packets of what was not disconnected were lost")
@@ -97,6 +101,10 @@ class Demo:
             self._wrong("ForeignChanged", f"not as it was before: {what}")
         if not left and not changed:
             self._teller.step("nothing of ours is left, and every row of others is as it was before")
+
+    def _interval(self) -> float:
+        """Seconds between two packets of a stream; an emulated guest is slow."""
+        return 0.1 if any(m.guest for m in self.lab.machines) else 0.01
 
     def _carried(self, before: Configuration) -> list[traffic.Pair]:
         """Ordered pairs over an Interconnect that the cut must not touch."""
@@ -212,13 +220,17 @@ def versions(lab: Lab, site: str) -> dict[str, str]:
         "openvswitch": lab.exec(site, ["ovs-vswitchd", "--version"]).stdout,
     }
     found = {name: re.search(r"\d+\.\d+\.\d+", text) for name, text in said.items()}
-    return {name: match[0] for name, match in found.items() if match}
+    here = {name: match[0] for name, match in found.items() if match}
+    spec = lab.site(site).layout.site
+    if spec.type == "openstack":
+        here |= programs(spec.cloud.neutron, nova=spec.cloud.nova)
+    return here
 
 
 def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> dict[str, Any]:
     """`DATABASE TABLE UUID` -> row, of a lab's snapshot; without OVN's own counters and the claim of the owner's name.
 
-    The claim stays when all else is removed; where IC_NB_Global was empty, its row was made for it.
+    The claim and the zone's name stay when all else is removed; where IC_NB_Global was empty, its row was made for it.
     """
     found = {}
     for database, tables in shot.items():
@@ -228,6 +240,7 @@ def comparable(shot: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]
                     column: _plain(value)
                     for column, value in row.items()
                     if column not in COUNTERS and not column.endswith("_timestamp")
+                    if (table, column) != ("NB_Global", "name")
                 }
                 if table != "IC_NB_Global" or any(columns.values()):
                     found[f"{database} {table} {uuid}"] = columns
@@ -240,7 +253,7 @@ def _plain(value: Any) -> Any:
         case ["set", list(items)]:
             return sorted(json.dumps(i) for i in items)
         case ["map", list(items)]:
-            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith("isthmus:claim:"))
+            return sorted(json.dumps(i) for i in items if not str(i[0]).startswith(COUNTED))
     return value
 
 

@@ -84,7 +84,7 @@ _BACKGROUND = 'pid=$1 log=$2; shift 2; (echo "$(exec sh -c "echo \\$PPID")" >"$p
 
 
 def start(state: State, daemon: Daemon) -> None:
-    """Start a daemon and return when it is ready; one that stays in the foreground: when it is started."""
+    """Start a daemon and return when it is ready. Raises WorldError with the end of its log when it is not in time."""
     pidfile = Path(daemon.pidfile)
     pidfile.unlink(missing_ok=True)
     log = log_file(state, daemon)
@@ -177,9 +177,12 @@ def process(state: State, daemon: Daemon) -> int | None:
         fd = os.open(there, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return None
-    # OpenStack's programs write what they do behind their name.
-    name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip().partition(":")[0]
-    if not (daemon.process or Path(daemon.argv[0]).name).startswith(name):
+    try:
+        # OpenStack's programs write what they do behind their name.
+        name = Path(f"/proc/self/fd/{fd}/comm").read_text(encoding="utf-8").strip().partition(":")[0]
+    except OSError:  # it has just ended
+        name = "-"
+    if not (daemon.process or Path(daemon.argv[0]).name).startswith(name[:15]) or not _runs(fd):
         os.close(fd)
         return None
     return fd
@@ -193,14 +196,14 @@ def _directory(state: State, daemon: Daemon) -> Path | None:
         return None
 
 
-def stop(state: State, daemon: Daemon, number: signal.Signals = signal.SIGTERM, timeout: float = 10.0) -> None:
-    """End a daemon and return when it is gone; nothing to do when it does not run."""
+def stop(state: State, daemon: Daemon, number: signal.Signals = signal.SIGTERM) -> None:
+    """End a daemon and return when it is gone, within its patience; nothing to do when it does not run."""
     fd = process(state, daemon)
     if fd is None:
         return
     try:
         signal.pidfd_send_signal(fd, number)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + daemon.patience
         while _runs(fd):
             if time.monotonic() > deadline:
                 raise WorldError(Problem("DaemonStuck", f"{daemon.argv[0]} in {daemon.namespace} does not end"))

@@ -143,11 +143,15 @@ def _omitted(machines: Iterable[Machine], phase: str) -> Iterator[Omitted]:
 
 
 def wanted(configuration: Configuration, source: Machine, target: Machine) -> bool:
-    """Whether packets must arrive: over an Interconnect that lists both, or natively within one VPC."""
+    """Whether packets must arrive: over an Interconnect that lists both, or natively within one VPC.
+
+    Where a machine's security groups are its project's own affair, nothing new comes in from the other sides.
+    """
     if native(source, target):
         return True
+    closed = {s.name for s in configuration.sites if s.type == "openstack"}
     return any(
-        _lists(here, source) and _lists(there, target)
+        _lists(here, source) and _lists(there, target) and (there.site not in closed or bool(there.security_groups))
         for interconnect in configuration.interconnects
         for here in interconnect.attachments
         for there in interconnect.attachments

@@ -34,6 +34,7 @@ class Scenario:
     says   one line, for people
     lab    a built-in lab or the path of a lab file
     trace  source and target of the path that is drawn, as `isthmus trace` takes them
+    shut   (tenant, site) whose machines reach out, and let nothing new in from other sites
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scenario:
     lab: str
     cut: Cut
     trace: tuple[str, str]
+    shut: frozenset[tuple[str, str]] = frozenset()
 
 
 _ALL = (
@@ -57,6 +59,15 @@ _ALL = (
         lab="three-sites",
         cut=Cut("tenant-a", "a-db"),
         trace=("east/east-a-pods-1", "10.3.1.12"),
+    ),
+    Scenario(
+        name="cluster-to-cloud",
+        says="a real OpenStack, servers booted by Nova, and an OVN deployment; two projects with the same addresses, "
+        "of which one lets the other side in by its security group and one only reaches out",
+        lab="cluster-to-cloud",
+        cut=Cut("tenant-a", "a-db"),
+        trace=("cluster/cluster-a-pods-1", "10.1.1.11"),
+        shut=frozenset({("b", "cloud")}),
     ),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from ipaddress import IPv4Interface, IPv6Interface
-from typing import Protocol
+from typing import Literal, Protocol
 
 from isthmus.model.intent import Prefix, VpcRef
 
@@ -38,6 +38,8 @@ class VpcPort:
     switch_name: str = ""
     owned: str | None = None
     """`isthmus:key` where the port is ours."""
+    segment: str = ""
+    """What subnets of one network share; a name that means an IPv4 and an IPv6 subnet of one segment means both."""
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -63,6 +65,12 @@ class Vpc:
     name: str
     ports: tuple[VpcPort, ...]
     foreign_routes: tuple[ForeignRoute, ...] = ()
+    keeper: Literal["ovn", "neutron"] = "ovn"
+    """Who writes the router's rows: whoever has the northbound database, or Neutron alone."""
+    project: str = ""
+    """Id of the Neutron project that owns it."""
+    pinned: bool = False
+    """It runs on one chassis (NB `options:chassis`), so that it may have no port on another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,6 @@ class Switch:
     """UUIDs of the routers that it is on."""
     owned: str | None
     """`isthmus:key` where it is ours."""
-    empty: bool
-    """It has no port but ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +118,15 @@ class SiteFacts(Protocol):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         """Every VPC that the reference may mean; more than one is ambiguous."""
 
-    def switches(self, name: str) -> tuple[Switch, ...]:
-        """Every switch of this name."""
+    def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
+        """Every switch of this name that whoever owns the VPC may mean."""
+
+    @property
+    def admits(self) -> bool:
+        """Rules of security groups can name what other sites list."""
+
+    def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
+        """Ids of every security group of the VPC's project that has this name or id."""
 
     def chassis(self) -> Mapping[str, Chassis]:
         """Chassis by name."""

@@ -81,6 +81,8 @@ class Site:
     bfd: Bfd | None = None
     mtu: int = DEFAULT_MTU
     """Bytes; the largest IP packet that the site's tunnels carry to other sites, 1280 to 65535."""
+    cloud: str = ""
+    """Entry of clouds.yaml; only on `openstack`."""
     origin: Origin = Origin()
 
 

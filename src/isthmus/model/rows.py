@@ -28,13 +28,19 @@ def nb(site: str) -> str:
     return f"nb/{site}"
 
 
+def neutron(site: str) -> str:
+    """Name of a site's Neutron in plans."""
+    return f"neutron/{site}"
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The row whose set `column` holds a child.
 
     Exactly one of: `key`, an owned row of the same plan; `uuid`, a foreign row that the facts showed;
-    `name`, a row that somebody else is about to make (the switch that ovn-ic makes for a transit switch): until
-    it is there the child waits.
+    `name`, a row that ovn-ic is about to make (the switch of a transit switch) or a router that Neutron has made;
+    `network`, the key of a Neutron network of ours, of which Neutron is about to make a switch. Until such a row is
+    there the child waits.
     """
 
     table: str
@@ -42,6 +48,7 @@ class Parent:
     key: str | None = None
     uuid: str | None = None
     name: str | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

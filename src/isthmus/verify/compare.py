@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from isthmus.verify.expect import Expectation, Pair
+from isthmus.verify.lies import Lies
 from isthmus.verify.matrix import Answer, Finding, Matrix
 from isthmus.verify.path import End, RowRef, Trace
 from isthmus.verify.place import Place
@@ -14,9 +14,6 @@ from isthmus.verify.reach import World
 
 Live = Mapping[tuple[Place, Place], bool]
 """Ordered pair -> whether packets were seen to arrive; pairs that nobody measured are absent."""
-
-OUTSIDE = (IPv4Address("203.0.113.77"), IPv6Address("2001:db8:77::77"))
-"""Source addresses that belong to nobody (RFC 5737, RFC 3849)."""
 
 _BLAMED = ("Logical_Router_Policy", "Logical_Router_Static_Route", "Logical_Switch_Port", "Logical_Router_Port")
 
@@ -62,19 +59,27 @@ class Difference:
 
 
 def differences(
-    world: World, expectation: Expectation, live: Live | None = None, *, forged: bool = True
+    world: World,
+    expectation: Expectation,
+    live: Live | None = None,
+    *,
+    forged: bool = True,
+    closed: Container[tuple[Place, Place]] = (),
 ) -> tuple[Difference, ...]:
     """Every ordered pair on which intent, rows and (where measured) packets do not agree.
 
     forged  ask too what a sender can do that lies about its address or chooses another router of its segment
+    closed  wanted pairs that machines' own security groups close: packets that do not arrive say nothing of the rows
     """
     matrix = Matrix(world)
-    lies = _Lies(matrix, expectation) if forged else None
+    lies = Lies(matrix, expectation) if forged else None
     found: list[Difference] = []
     for pair in expectation.pairs():
         if pair.native:
             continue
         seen = (live or {}).get((pair.source, pair.target))
+        if not seen and (pair.source, pair.target) in closed:
+            seen = None
         honest = _compare(world, matrix.pair(pair.source, pair.target), pair, seen)
         if honest is not None:
             found.append(honest)
@@ -119,38 +124,3 @@ def _absent(world: World, pair: Pair) -> tuple[RowRef, str]:
         if not any(d in zone.doors for d in doors):
             return zone.router_ports[doors[0]].row, f"no switch of subnet {place} is on this port"
     return RowRef(pair.source.site, "Logical_Switch", "", pair.source.name), "the two have no IP version in common"
-
-
-class _Lies:
-    """Source addresses that must not pass from a sender to a target.
-
-    Not a lie is the address of another listed subnet of the sender's own router: the segments of one side may speak
-    for each other. Tried are the addresses that some row lets pass: the target's legal partners, and what hangs on the
-    sender's own router; and one that belongs to nobody.
-    """
-
-    def __init__(self, matrix: Matrix, expectation: Expectation) -> None:
-        self.matrix = matrix
-        self.partners: dict[Place, list[Place]] = {}
-        self.homes: dict[tuple[str, str], list[Place]] = {}
-        for pair in expectation.pairs():
-            if pair.wanted:
-                self.partners.setdefault(pair.target, []).append(pair.source)
-        for place in expectation.places:
-            self.homes.setdefault((place.site, place.vpc), []).append(place)
-
-    def of(self, pair: Pair) -> Iterator[IPv4Address | IPv6Address]:
-        families = {p.version for p in pair.target.prefixes}
-        home = (pair.source.site, pair.source.vpc)
-        partners = self.partners.get(pair.target, [])
-        tried = [p for p in partners if not (pair.wanted and (p.site, p.vpc) == home)]
-        if not pair.wanted:
-            # No lie, but perhaps another router of the segment takes it.
-            tried.append(pair.source)
-        if pair.interconnects:
-            yield from (a for a in OUTSIDE if a.version in families)
-            tried += [p for p in self.homes[home] if p != pair.source and p not in partners]
-        for place in tried:
-            for prefix in place.prefixes:
-                if prefix.version in families:
-                    yield from self.matrix.classes(place, prefix)[:1]

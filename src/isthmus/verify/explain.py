@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from isthmus.model.rows import PATH, Record, Snapshot
+from isthmus.verify import neutron
 from isthmus.verify.match import refusal
-from isthmus.verify.path import RowRef, row_ref
+from isthmus.verify.path import OVN_IC, RowRef, row_ref
 
 Databases = Mapping[str, Snapshot]
 """Name of a database in plans (`nb/cloud`, `ic-nb`) -> its rows."""
@@ -78,7 +79,7 @@ def _all(tables: Snapshot) -> Iterator[tuple[str, str, Record]]:
 
 
 def _is(word: str, uuid: str, record: Record) -> bool:
-    if record.get("name") == word or (len(word) >= MIN_UUID and uuid.startswith(word)):
+    if record.get("name") == word or word in neutron.names(record) or (len(word) >= MIN_UUID and uuid.startswith(word)):
         return True
     return row_ref("", "", uuid, record).key == word
 
@@ -99,7 +100,7 @@ def _explain(database: str, tables: Snapshot, table: str, uuid: str) -> Explanat
 
 def _why(ref: RowRef, record: Record) -> str:
     if not ref.ours and ref.maker:
-        return f"made by {ref.maker} from the interconnect databases"
+        return f"made by {ref.maker}" + (" from the interconnect databases" if ref.maker == OVN_IC else "")
     if not ref.ours:
         return "foreign: nothing of ours put it there, and nothing of ours will change it"
     if not ref.key:

@@ -6,23 +6,19 @@ taken from routes, networks, policies, ACLs, NAT and load balancers of every sit
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_interface
-from itertools import pairwise, product
+from ipaddress import IPv4Address, IPv6Address
+from itertools import pairwise
 
 from isthmus.model.intent import Prefix
-from isthmus.verify.match import constants
+from isthmus.verify.classes import cuts, kinds
 from isthmus.verify.path import End, Packet, Trace
 from isthmus.verify.place import Place
 from isthmus.verify.reach import Entry, World, traces
-from isthmus.verify.zone import Zone, mapping, text, texts
-
-_USUAL = Packet(4, 0, 0)
-_PORT = re.compile(r"\b(tcp|udp)\.(src|dst)\s*([=!<>]=?)\s*(\{[^}]*\}|\d+)")
+from isthmus.verify.zone import Switch, Zone
 
 
 class Answer(Enum):
@@ -49,8 +45,8 @@ class Matrix:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._cuts = {family: sorted(found) for family, found in _cuts(world).items()}
-        self._kinds = tuple(_kinds(world))
+        self._cuts = {family: sorted(found) for family, found in cuts(world).items()}
+        self._kinds = tuple(kinds(world))
         self._traces: dict[tuple[Entry, Packet], tuple[Trace, ...]] = {}
         self._classes: dict[tuple[Place, Prefix], tuple[IPv4Address | IPv6Address, ...]] = {}
         self._switches: dict[Place, tuple[str, ...]] = {}
@@ -74,31 +70,32 @@ class Matrix:
     def traces(self, source: Place, packet: Packet, doors: tuple[str, ...] | None) -> tuple[Trace, ...]:
         """Branches of a packet from a machine of `source`; `doors` None: by every router port of the switch."""
         found: list[Trace] = []
+        zone = self.world.zones[source.site]
         for switch in self.switches(source):
-            zone = self.world.zones[source.site]
-            here = [p.router_port for p in zone.switches[switch].ports if p.router_port]
-            chosen: list[str | None] = [w for w in here if doors is None or w in doors]
-            for door in chosen or [None]:
+            for door in self._chosen(zone.switches[switch], packet, doors):
                 found += self._follow(Entry(source.site, switch, door=door), packet)
         return tuple(found)
+
+    def _chosen(self, switch: Switch, packet: Packet, doors: tuple[str, ...] | None) -> list[str | None]:
+        """Names of router ports; of several that are the place's own, those in the network of the packet's source."""
+        chosen = [p.router_port for p in switch.ports if p.router_port and (doors is None or p.router_port in doors)]
+        if doors is not None and len(chosen) > 1:
+            ports = self.world.zones[switch.row.site].router_ports
+            near = [n for n in chosen if n in ports and ports[n].member(packet.family, packet.src)]
+            chosen = near or chosen
+        return [*chosen] or [None]
 
     def _follow(self, entry: Entry, packet: Packet) -> tuple[Trace, ...]:
         key = (entry, packet)
         if key not in self._traces:
-            self._traces[key] = traces(self.world, entry, packet)
+            self._traces[key] = traces(self.world, entry, packet, anybody=True)
         return self._traces[key]
 
     def switches(self, place: Place) -> tuple[str, ...]:
-        """UUIDs of a place's switches: those behind its doors, by its name where several are."""
+        """As `switches_of`."""
         if place not in self._switches:
-            self._switches[place] = self._find_switches(place)
+            self._switches[place] = switches_of(self.world.zones[place.site], place)
         return self._switches[place]
-
-    def _find_switches(self, place: Place) -> tuple[str, ...]:
-        zone = self.world.zones[place.site]
-        behind = {p.switch for door in place.doors for p in zone.doors.get(door, ())}
-        named = {u for u, s in zone.switches.items() if place.name in (s.name, u)}
-        return tuple(sorted(behind & named or named or behind))
 
     def _packets(self, source: Place, target: Place) -> Iterator[Packet]:
         for one in source.prefixes:
@@ -124,21 +121,28 @@ class Matrix:
         first, last = int(prefix.network_address), int(prefix.broadcast_address)
         cuts = self._cuts[prefix.version]
         inside = cuts[bisect_left(cuts, first + 1) : bisect_left(cuts, last + 1)]
-        taken = self._taken(place, prefix.version)
+        taken, had = self._taken(place, prefix.version)
         if prefix.num_addresses > 2:
             taken |= {first, last}
         bounds = [first, *inside, last + 1]
         for low, high in pairwise(bounds):
-            host = next((n for n in range(low, min(high, low + len(taken) + 1)) if n not in taken), None)
+            host = _free(low, high, taken | had)
+            if host is None and had:
+                host = _free(low, high, taken)
             if host is not None:
                 yield IPv4Address(host) if prefix.version == 4 else IPv6Address(host)
 
-    def _taken(self, place: Place, family: int) -> set[int]:
-        """Addresses of router ports on the place's switches: no machine has them."""
+    def _taken(self, place: Place, family: int) -> tuple[set[int], set[int]]:
+        """Addresses of router ports on the place's switches, which no machine has; and those that machines have.
+
+        What is asked is the subnet, so that an address without a port is better: a port may be disabled, or elsewhere.
+        """
         zone = self.world.zones[place.site]
-        ports = {p.router_port for u in self.switches(place) for p in zone.switches[u].ports}
-        found = [port for name in ports | set(place.doors) if (port := zone.router_ports.get(name))]
-        return {int(n.ip) for p in found for n in p.networks if n.version == family}
+        ports = [p for u in self.switches(place) for p in zone.switches[u].ports]
+        doors = {p.router_port for p in ports} | set(place.doors)
+        found = [port for name in doors if (port := zone.router_ports.get(name))]
+        had = {n for p in ports if p.machine for o in p.owned for f, n in o.addresses if f == family}
+        return {int(n.ip) for p in found for n in p.networks if n.version == family}, had
 
     def _judge(self, found: list[Trace], target: Place) -> Finding:
         switches = self.switches(target)
@@ -156,75 +160,13 @@ class Matrix:
         return Finding(Answer.PARTLY if bad else Answer.YES, arrives, fails)
 
 
-def _kinds(world: World) -> Iterator[tuple[str, int, int]]:
-    """Protocol, source and destination port: the usual ones, and those that some router policy tells apart.
-
-    Not those of ACLs: isolation is made by policies, and what an ACL closes on a port is a security group's affair.
-    """
-    ports: dict[tuple[str, str], set[int]] = {}
-    for zone in world.zones.values():
-        for rule in _matches(zone.table("Logical_Router_Policy")):
-            for protocol, end, relation, words in _PORT.findall(rule):
-                around = (0,) if relation in ("==", "!=") else (-1, 0, 1)
-                for number in map(int, re.findall(r"\d+", words)):
-                    ports.setdefault((protocol, end), set()).update(number + n for n in around)
-    yield "icmp", _USUAL.sport, _USUAL.dport
-    for protocol in ("tcp", "udp"):
-        sources = {_USUAL.sport} | ports.get((protocol, "src"), set())
-        targets = {_USUAL.dport} | ports.get((protocol, "dst"), set())
-        for sport, dport in product(sorted(sources), sorted(targets)):
-            if 0 <= sport < 65536 and 0 <= dport < 65536:
-                yield protocol, sport, dport
+def switches_of(zone: Zone, place: Place) -> tuple[str, ...]:
+    """UUIDs of a place's switches: those behind its doors, by its name where several are."""
+    behind = {p.switch for door in place.doors for p in zone.doors.get(door, ())}
+    named = {u for u, s in zone.switches.items() if place.name in (s.name, u)}
+    return tuple(sorted(behind & named or named or behind))
 
 
-def _cuts(world: World) -> dict[int, set[int]]:
-    """Family -> the first number of every class: where an interval of some row begins, or has just ended."""
-    found: dict[int, set[int]] = {4: set(), 6: set()}
-    for zone in world.zones.values():
-        for family, low, high in _intervals(zone):
-            found[family] |= {low, high + 1}
-    return found
-
-
-def _intervals(zone: Zone) -> Iterator[tuple[int, int, int]]:
-    for words in _words(zone):
-        try:
-            own = ip_interface(words)
-        except ValueError:
-            continue
-        network = own.network
-        yield own.version, int(network.network_address), int(network.broadcast_address)
-        yield own.version, int(own.ip), int(own.ip)
-    for rule in _rules(zone):
-        for family, (low, high) in constants(rule):
-            yield family, low, high
-
-
-def _words(zone: Zone) -> Iterator[str]:
-    """Every prefix and address outside of matches."""
-    for port in zone.table("Logical_Router_Port").values():
-        yield from texts(port.get("networks"))
-    for route in zone.table("Logical_Router_Static_Route").values():
-        yield text(route.get("ip_prefix"))
-    for nat in zone.table("NAT").values():
-        yield text(nat.get("external_ip"))
-        yield text(nat.get("logical_ip"))
-    for balancer in zone.table("Load_Balancer").values():
-        for vip in mapping(balancer.get("vips")):
-            yield vip[1:].partition("]")[0] if vip.startswith("[") else vip if vip.count(":") > 1 else vip.split(":")[0]
-    policies = " ".join(_matches(zone.table("Logical_Router_Policy")))
-    for name, members in zone.sets.items():
-        if f"${name}" in policies:
-            yield from members
-
-
-def _rules(zone: Zone) -> Iterator[str]:
-    yield from _matches(zone.table("Logical_Router_Policy"))
-    yield from _matches(zone.table("ACL"))
-
-
-def _matches(table: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
-    for record in table.values():
-        match = record.get("match")
-        if isinstance(match, str):
-            yield match
+def _free(low: int, high: int, taken: set[int]) -> int | None:
+    """The first number from `low` to before `high` that is not taken."""
+    return next((n for n in range(low, min(high, low + len(taken) + 1)) if n not in taken), None)

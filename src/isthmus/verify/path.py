@@ -8,8 +8,12 @@ from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from isthmus.model.rows import KEY, OWNER, PATH, Record
+from isthmus.verify import neutron
 
 Address = IPv4Address | IPv6Address
+
+OVN_IC = "ovn-ic"
+"""The maker of what comes from the interconnection databases."""
 
 ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
 _PROTOCOLS = {"icmp": ICMP, "tcp": TCP, "udp": UDP}
@@ -20,7 +24,7 @@ _NAMES = {ICMP: "icmp", ICMP6: "icmp", TCP: "tcp", UDP: "udp"}
 class RowRef:
     """A row, as messages and reports name it. `owner`, `key` and `path` are our marks; none means foreign.
 
-    maker  who else is known to make such rows, e.g. `ovn-ic`, or ""
+    maker  who else wrote the row, e.g. `ovn-ic` or `Neutron router r`, or ""; for us, where it bears our marks as well
     """
 
     site: str
@@ -42,7 +46,8 @@ class RowRef:
         if not self.ours:
             return self.maker or "foreign"
         interconnect = self.key.partition("/")[0]
-        return f"{interconnect} {self.path}".strip() if self.path else self.key or self.owner
+        why = f"{interconnect} {self.path}".strip() if self.path else self.key or self.owner
+        return f"{why}, {self.maker}" if self.maker else why
 
     def __str__(self) -> str:
         return f"{self.site}/{self.table} {self.name or self.uuid} [{self.why}]"
@@ -56,6 +61,7 @@ class RowRef:
             "owner": self.owner,
             "key": self.key,
             "path": self.path,
+            "maker": self.maker,
         }
 
 
@@ -74,7 +80,7 @@ def row_ref(site: str, table: str, uuid: str, record: Record, name: str = "") ->
         owner=ids.get(OWNER, ""),
         key=ids.get(KEY, ""),
         path=ids.get(PATH, ""),
-        maker="ovn-ic" if interconn or record.get("type") == "remote" else "",
+        maker=OVN_IC if interconn or record.get("type") == "remote" else neutron.maker(table, record),
     )
 
 

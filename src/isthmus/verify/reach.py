@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from isthmus.model.rows import Snapshot
+from isthmus.verify.columns import Owned
 from isthmus.verify.lpm import Member, Table
 from isthmus.verify.path import End, Hop, Packet, RowRef, Trace
 from isthmus.verify.routes import forwarding, port_towards
@@ -40,10 +41,11 @@ from isthmus.verify.steps import (
     refused,
     reroutes,
     resolve,
+    ruled,
     segment,
     verdict_end,
 )
-from isthmus.verify.zone import Owned, Router, RouterPort, Switch, SwitchPort, Zone
+from isthmus.verify.zone import Router, RouterPort, Switch, SwitchPort, Zone
 
 BRANCHES = 512
 """More branches than these end as unknown."""
@@ -105,10 +107,13 @@ class Entry:
     door: str | None = None
 
 
-def traces(world: World, entry: Entry, packet: Packet) -> tuple[Trace, ...]:
-    """Every branch of the packet's way. At least one trace; raises KeyError for an entry that does not exist."""
+def traces(world: World, entry: Entry, packet: Packet, *, anybody: bool = False) -> tuple[Trace, ...]:
+    """Every branch of the packet's way. At least one trace; raises KeyError for an entry that does not exist.
+
+    anybody  a machine that it arrives at counts as one that came by a new port: no rule knows its name, or its groups
+    """
     found: list[Trace] = []
-    walker = _Walker(world)
+    walker = _Walker(world, anybody)
     zone = world.zones[entry.site]
     switch = zone.switches[entry.switch]
     for trace in walker.enter(zone, switch, entry, packet):
@@ -120,8 +125,8 @@ def traces(world: World, entry: Entry, packet: Packet) -> tuple[Trace, ...]:
 
 
 class _Walker:
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, world: World, anybody: bool) -> None:
+        self.world, self.anybody = world, anybody
 
     def enter(self, zone: Zone, switch: Switch, entry: Entry, packet: Packet) -> Iterator[Trace]:
         port = zone.switch_ports[entry.lsp] if entry.lsp else None
@@ -154,6 +159,8 @@ class _Walker:
         if verdict.word != "allow":
             yield verdict_end(zone, way, verdict, switch)
             return
+        if verdict.rule is not None:
+            way = replace(way, admitted=(verdict.rule.row,))
         if (port is None or not port.router_port) and (row := balancer(zone, switch.balancers, way.packet)):
             yield end(zone, way, End.UNKNOWN, row, "a load balancer takes the packet")
             return
@@ -178,8 +185,8 @@ class _Walker:
         if target is came:
             yield end(zone, way, End.DROPPED, target.row, f"it would leave by {target.name}, where it came in")
             return
-        hop = Hop(zone.site, switch.row, came.name if came else "", target.name, (target.row,))
-        onward = replace(way, hops=(*way.hops, hop))
+        hop = Hop(zone.site, switch.row, came.name if came else "", target.name, (*way.admitted, target.row))
+        onward = replace(way, hops=(*way.hops, hop), admitted=())
         if target.type == "remote":
             yield from self.crossed(zone, switch, came, target, mac, onward)
             return
@@ -187,7 +194,9 @@ class _Walker:
 
     def emerge(self, zone: Zone, switch: Switch, target: SwitchPort, mac: int, way: Way) -> Iterator[Trace]:
         """The egress pipeline of a switch, in the zone that `target` is in."""
-        verdict = filtered(zone, switch, way.packet, "to-lport", outport=target.name)
+        name = "" if self.anybody and target.machine else target.name
+        verdict = filtered(zone, switch, way.packet, "to-lport", outport=name)
+        way = ruled(way, switch, verdict)
         if verdict.word != "allow":
             yield verdict_end(zone, way, verdict, switch)
         elif target.type in OUTSIDE:

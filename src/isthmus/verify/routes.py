@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 
 from isthmus.model.rows import Record
+from isthmus.verify.columns import Interface, mapping, text
 from isthmus.verify.lpm import CONNECTED, SOURCE, STATIC, Member, Route, Table
 from isthmus.verify.path import RowRef
-from isthmus.verify.zone import Interface, Router, RouterPort, Zone, mapping, text
+from isthmus.verify.zone import Router, RouterPort, Zone
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
+from isthmus.verify.columns import mapping, text
 from isthmus.verify.match import Facts, compile_match
 from isthmus.verify.path import TCP, UDP, Packet, RowRef
-from isthmus.verify.zone import Nat, Router, RouterPort, Rule, Switch, Zone, mapping, text
+from isthmus.verify.zone import Nat, Router, RouterPort, Rule, Switch, Zone
 
 _VERDICTS = {
     "allow": "allow",
@@ -82,8 +83,7 @@ def filtered(zone: Zone, switch: Switch, packet: Packet, direction: str, **ports
     about = facts(packet, zone.sets, **ports)
     last = PASS
     for late in (False, True):
-        rules = [r for r in switch.acls if r.direction == direction and r.late == late]
-        verdicts = judge(rules, about)
+        verdicts = judge(rules_for(zone, switch, (direction, late), *ports.values()), about)
         if not verdicts and zone.default_drop and not (late and direction == "to-lport"):
             return Verdict("drop")
         words = {v.word for v in verdicts}
@@ -93,6 +93,12 @@ def filtered(zone: Zone, switch: Switch, packet: Packet, direction: str, **ports
             return verdicts[0]
         last = verdicts[0] if verdicts else last
     return last
+
+
+def rules_for(zone: Zone, switch: Switch, stage: tuple[str, bool], port: str) -> list[Rule]:
+    """Rules of a stage that may concern a port: not those of port groups that it is not in."""
+    rules = switch.acls.get(stage, ())
+    return [r for r in rules if not r.group or port in zone.sets.get(r.group, (port,))]
 
 
 def balancer(zone: Zone, uuids: Iterable[str], packet: Packet) -> RowRef | None:

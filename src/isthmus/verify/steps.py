@@ -25,6 +25,8 @@ class Way:
     packet: Packet
     hops: tuple[Hop, ...] = ()
     seen: frozenset[tuple[str, str, int, int]] = frozenset()
+    admitted: tuple[RowRef, ...] = ()
+    """The ACL that let it onto the switch where it is."""
 
 
 @lru_cache(maxsize=65536)
@@ -42,6 +44,14 @@ def verdict_end(zone: Zone, way: Way, verdict: Verdict, switch: Switch) -> Trace
         return end(zone, way, End.UNKNOWN, row, "an ACL that cannot be judged")
     row = verdict.rule.row if verdict.rule else switch.row
     return end(zone, way, End.DROPPED, row, f"ACL of {switch.name}" if verdict.rule else "default_acl_drop")
+
+
+def ruled(way: Way, switch: Switch, verdict: Verdict) -> Way:
+    """With the ACL that lets the packet off the switch; what drops it ends the path by itself."""
+    if verdict.rule is None or verdict.word != "allow" or not way.hops or way.hops[-1].at != switch.row:
+        return way
+    hop = replace(way.hops[-1], rows=(*way.hops[-1].rows, verdict.rule.row))
+    return replace(way, hops=(*way.hops[:-1], hop))
 
 
 def policy_end(zone: Zone, router: Router, way: Way, verdict: Verdict, came: RouterPort, route: RowRef) -> Trace:
@@ -75,11 +85,8 @@ def delivered(zone: Zone, switch: Switch, port: SwitchPort, way: Way) -> Trace:
 def refused(zone: Zone, port: SwitchPort, way: Way) -> Trace | None:
     """Port security, for a packet with the port's own MAC."""
     macs = {o.mac for o in port.owned}
-    for allowed in port.security:
-        here = {n for f, n in allowed.addresses if f == way.packet.family}
-        if (allowed.mac in macs or not macs) and (not allowed.addresses or way.packet.src in here):
-            return None
-    if not port.security:
+    own = [s for s in port.security if s.mac in macs or not macs]
+    if not port.security or any(s.lets(way.packet.family, way.packet.src) for s in own):
         return None
     return end(zone, way, End.DROPPED, port.row, f"port security of {port.name}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import AddressValueError, NetmaskValueError, ip_address, ip_network
 
 Truth = bool | None
@@ -39,6 +40,7 @@ class Refused(Unreadable):
     """OVN refuses the expression: ovn-controller logs a warning and makes no flow of the row."""
 
 
+@lru_cache(maxsize=65536)
 def address(word: str) -> tuple[int, int, int]:
     """Family and interval of an address or prefix. OVN refuses bits outside of the mask, so do we."""
     try:

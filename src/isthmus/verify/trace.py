@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from isthmus.errors import IntentError, Problem
 from isthmus.verify.path import End, Hop, Packet, RowRef, Trace
+from isthmus.verify.port import NO_PROJECTS, Projects, describe, error, find_port
 from isthmus.verify.reach import Entry, World, traces
 from isthmus.verify.zone import SwitchPort
 
@@ -23,6 +23,10 @@ class Drawing:
     branches: tuple[Trace, ...]
     wanted: tuple[str, str] | None = None
     """(site, lsp) where it must end; None: wherever the address is."""
+    ends: tuple[str, ...] = ()
+    """What Neutron says of the ports at both ends."""
+    floating: str | None = None
+    """UUID of the switch, where the target is a virtual port: no row says which machine has its address now."""
 
     @property
     def arrives(self) -> bool:
@@ -33,7 +37,9 @@ class Drawing:
         """This branch does."""
         if self.wanted is None:
             return trace.end in (End.DELIVERED, End.ROUTER)
-        return trace.end is End.DELIVERED and (trace.site, trace.lsp) == self.wanted
+        if trace.end is not End.DELIVERED or trace.site != self.wanted[0]:
+            return False
+        return trace.lsp == self.wanted[1] or (not trace.lsp and trace.switch == self.floating)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -41,20 +47,33 @@ class Drawing:
             "to": self.target,
             "packet": str(self.packet),
             "arrives": self.arrives,
+            "ends": list(self.ends),
             "branches": [t.as_json() for t in self.branches],
         }
 
 
-def trace(world: World, source: str, target: str, protocol: str = "icmp", port: int = 80) -> tuple[Drawing, ...]:
-    """Follow a packet from `SITE/<lsp>` to `SITE/<lsp>` or to an address; one Drawing per family in common.
+def trace(
+    world: World,
+    source: str,
+    target: str,
+    protocol: str = "icmp",
+    port: int = 80,
+    projects: Projects = NO_PROJECTS,
+) -> tuple[Drawing, ...]:
+    """Follow a packet from one port to another or to an address; one Drawing per family in common.
 
+    A port is `SITE/<lsp>`, or `SITE/<project>/<port>` where Neutron made it, each by name or id.
     Raises IntentError where a site or a port is not there, or the two have no family in common.
     """
-    site, lsp = find_port(world, source)
+    site, lsp = find_port(world, source, projects)
     wanted: tuple[str, str] | None = None
+    floating: str | None = None
+    ends = [*describe(world.zones[site], lsp, "from")]
     if "/" in target:
-        far, there = find_port(world, target)
+        far, there = find_port(world, target, projects)
         targets, wanted = addresses(there), (far, there.name)
+        floating = there.switch if there.type == "virtual" else None
+        ends += describe(world.zones[far], there, "to")
     else:
         targets = (_address(target),)
     found = []
@@ -63,22 +82,11 @@ def trace(world: World, source: str, target: str, protocol: str = "icmp", port: 
             if own.version == other.version and own != other:
                 packet = replace(Packet.make(own, other, protocol), dport=port)
                 branches = traces(world, Entry(site, lsp.switch, lsp.name), packet)
-                found.append(Drawing(source, target, packet, branches, wanted))
+                found.append(Drawing(source, target, packet, branches, wanted, tuple(ends), floating))
                 break
     if not found:
-        raise _error("NoAddress", f"{source} and {target} have no two addresses of one family", "name an address")
+        raise error("NoAddress", f"{source} and {target} have no two addresses of one family", "name an address")
     return tuple(found)
-
-
-def find_port(world: World, word: str) -> tuple[str, SwitchPort]:
-    """Read `SITE/<lsp>`."""
-    site, _, name = word.partition("/")
-    if site not in world.zones:
-        raise _error("UnknownSite", f"there is no site {site!r}", f"name one of {', '.join(sorted(world.zones))}")
-    port = world.zones[site].switch_ports.get(name)
-    if port is None:
-        raise _error("UnknownPort", f"site {site!r} has no switch port {name!r}", "see `isthmus show`")
-    return site, port
 
 
 def addresses(port: SwitchPort) -> tuple[Address, ...]:
@@ -90,12 +98,8 @@ def addresses(port: SwitchPort) -> tuple[Address, ...]:
 def _address(word: str) -> Address:
     try:
         return ip_address(word)
-    except ValueError as error:
-        raise _error("BadAddress", f"{word!r} is neither SITE/<lsp> nor an address", "write one of them") from error
-
-
-def _error(code: str, message: str, remedy: str) -> IntentError:
-    return IntentError(Problem(code, message, remedy=remedy))
+    except ValueError as why:
+        raise error("BadAddress", f"{word!r} is neither SITE/<lsp> nor an address", "write one of them") from why
 
 
 _KINDS = {"Logical_Switch": "switch", "Logical_Router": "router"}
@@ -110,7 +114,7 @@ _ENDS = {
 
 def draw(drawing: Drawing) -> str:
     """Text: a heading, then per branch one line a hop, with the rows that decided and what put them there."""
-    lines = [f"{drawing.packet}   {drawing.source} to {drawing.target}"]
+    lines = [f"{drawing.packet}   {drawing.source} to {drawing.target}", *drawing.ends]
     many = len(drawing.branches) > 1
     for number, branch in enumerate(drawing.branches, 1):
         if many:

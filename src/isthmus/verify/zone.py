@@ -2,86 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from functools import cached_property
+from ipaddress import IPv4Interface, IPv6Interface
 
 from isthmus.model.rows import Record, Snapshot, Value
+from isthmus.verify.columns import (
+    Interface,
+    Owned,
+    Secured,
+    flag,
+    interfaces,
+    link_local,
+    mac_number,
+    mapping,
+    owned,
+    secured,
+    text,
+    texts,
+)
 from isthmus.verify.path import RowRef, row_ref
 
-Interface = IPv4Interface | IPv6Interface
+MACHINES = frozenset({"", "virtual", "localport", "external"})
+"""Types of switch ports behind which there is a machine."""
 
-
-def texts(value: Value) -> tuple[str, ...]:
-    """A set, an optional atom or nothing, as sorted strings: UUID order, which is the order northd sees."""
-    if value is None:
-        return ()
-    if isinstance(value, frozenset | set | list | tuple):
-        return tuple(sorted(str(v) for v in value))
-    return (str(value),)
-
-
-def text(value: Value) -> str:
-    """An optional string; "" where there is none."""
-    found = texts(value)
-    return found[0] if found else ""
-
-
-def mapping(value: Value) -> Mapping[str, str]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def flag(value: Value, default: bool) -> bool:
-    """An optional boolean."""
-    if isinstance(value, frozenset):
-        value = next(iter(value), None)
-    return value if isinstance(value, bool) else default
-
-
-def mac_number(word: str) -> int | None:
-    parts = word.split(":")
-    if len(parts) != 6:
-        return None
-    try:
-        return int("".join(p.zfill(2) for p in parts), 16)
-    except ValueError:
-        return None
-
-
-def link_local(mac: int) -> IPv6Interface:
-    """The EUI-64 address that every router port has besides its `networks`."""
-    high, low = (mac >> 24) ^ 0x020000, mac & 0xFFFFFF
-    return IPv6Interface(((0xFE80 << 112) | (high << 40) | (0xFFFE << 24) | low, 64))
-
-
-def interfaces(words: tuple[str, ...]) -> tuple[Interface, ...]:
-    """Those of `words` that are addresses; northd ignores the others."""
-    found = []
-    for word in words:
-        try:
-            found.append(ip_interface(word))
-        except ValueError:
-            continue
-    return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """A MAC and the addresses with it: one element of a switch port's `addresses` or `port_security`."""
-
-    mac: int
-    addresses: frozenset[tuple[int, int]]
-    """(family, number)"""
-
-
-def owned(words: str) -> Owned | None:
-    """Read `MAC [IP…]`."""
-    parts = words.split()
-    mac = mac_number(parts[0]) if parts else None
-    if mac is None:
-        return None
-    found = interfaces(tuple(parts[1:]))
-    return Owned(mac, frozenset((i.version, int(i.ip)) for i in found))
+_PORT_OF = {"from-lport": "inport", "to-lport": "outport"}
+_GROUP = re.compile(r"(inport|outport) == (@[\w.]+)(?: && |$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +73,17 @@ class SwitchPort:
     unknown: bool
     """`unknown` is among its addresses."""
     owned: tuple[Owned, ...]
-    security: tuple[Owned, ...]
+    security: tuple[Secured, ...]
     options: Mapping[str, str]
 
     @property
     def router_port(self) -> str:
         return self.options.get("router-port", "") if self.type == "router" else ""
+
+    @property
+    def machine(self) -> bool:
+        """Somebody's machine, on this chassis or another, rather than a part of the network."""
+        return self.type in MACHINES
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +98,8 @@ class Rule:
     direction: str = ""
     late: bool = False
     """An ACL with `apply-after-lb`."""
+    group: str = ""
+    """`@NAME` of an ACL that says nothing of ports outside of this port group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +120,8 @@ class Switch:
     name: str
     interconn: str
     """`other_config:interconn-ts`, or ""."""
-    acls: tuple[Rule, ...]
+    acls: Mapping[tuple[str, bool], tuple[Rule, ...]]
+    """Direction, and whether `apply-after-lb` -> rules by falling priority."""
     balancers: tuple[str, ...]
     ports: list[SwitchPort] = field(default_factory=list)
 
@@ -197,6 +153,7 @@ class Zone:
         self.switch_ports: dict[str, SwitchPort] = {}
         self.doors: dict[str, list[SwitchPort]] = {}
         """Router port's name -> the switch ports that name it."""
+        self._rules: dict[str, Rule] = {}
         self.sets = self._sets()
         self.default_drop = any(
             mapping(r.get("options")).get("default_acl_drop") == "true" for r in self.table("NB_Global").values()
@@ -207,6 +164,16 @@ class Zone:
         group_acls = self._group_acls()
         for uuid, record in self.table("Logical_Switch").items():
             self._switch(uuid, record, group_acls)
+
+    @cached_property
+    def memberships(self) -> Mapping[str, frozenset[str]]:
+        """Switch port's name -> port groups that it is in, as `@NAME`."""
+        found: dict[str, set[str]] = {}
+        for group, members in self.sets.items():
+            if group.startswith("@"):
+                for member in members:
+                    found.setdefault(member, set()).add(group)
+        return {name: frozenset(groups) for name, groups in found.items()}
 
     def table(self, name: str) -> Mapping[str, Record]:
         return self.snapshot.get(name, {})
@@ -283,9 +250,12 @@ class Zone:
         acls = set(texts(record.get("acls")))
         for member in texts(record.get("ports")):
             acls.update(group_acls.get(member, ()))
-        rules = sorted((self._acl(a) for a in sorted(acls) if a in self.table("ACL")), key=lambda r: -r.priority)
+        stages: dict[tuple[str, bool], tuple[Rule, ...]] = {}
+        for rule in sorted((self._acl(a) for a in sorted(acls) if a in self.table("ACL")), key=lambda r: -r.priority):
+            stage = rule.direction, rule.late
+            stages[stage] = (*stages.get(stage, ()), rule)
         interconn = mapping(record.get("other_config")).get("interconn-ts", "")
-        switch = Switch(ref, ref.name, interconn, tuple(rules), self._balancers(record))
+        switch = Switch(ref, ref.name, interconn, stages, self._balancers(record))
         self.switches[uuid] = switch
         for port_uuid, port in self.children("Logical_Switch_Port", record.get("ports")):
             lsp = self._switch_port(port_uuid, port, uuid)
@@ -295,13 +265,19 @@ class Zone:
                 self.doors.setdefault(lsp.router_port, []).append(lsp)
 
     def _acl(self, uuid: str) -> Rule:
-        acl = self.table("ACL")[uuid]
+        if uuid not in self._rules:  # an ACL of a port group is on every switch that has one of its ports
+            self._rules[uuid] = self._read_acl(self.table("ACL")[uuid], uuid)
+        return self._rules[uuid]
+
+    def _read_acl(self, acl: Record, uuid: str) -> Rule:
         priority, match, action = _number(acl), text(acl.get("match")), text(acl.get("action"))
         direction = text(acl.get("direction"))
         late = mapping(acl.get("options")).get("apply-after-lb") == "true"
         name = text(acl.get("name")) or f"{direction} {priority} {match} {action}"
+        found = _GROUP.match(match)
+        group = found[2] if found and found[1] == _PORT_OF.get(direction) else ""
         ref = self.ref("ACL", uuid, name)
-        return Rule(ref, priority, match, action, direction=direction, late=late)
+        return Rule(ref, priority, match, action, direction=direction, late=late, group=group)
 
     def _switch_port(self, uuid: str, record: Record, switch: str) -> SwitchPort:
         ref = self.ref("Logical_Switch_Port", uuid)
@@ -311,7 +287,7 @@ class Zone:
         peer = self.router_ports.get(options.get("router-port", "")) if kind == "router" else None
         if peer is not None and "router" in words:
             found.append(Owned(peer.mac, peer.addresses))
-        security = [owned(w) for w in texts(record.get("port_security"))]
+        security = [secured(w) for w in texts(record.get("port_security"))]
         return SwitchPort(
             row=ref,
             name=ref.name,
@@ -320,7 +296,7 @@ class Zone:
             enabled=flag(record.get("enabled"), True),
             unknown="unknown" in words,
             owned=tuple(o for o in found if o is not None),
-            security=tuple(o for o in security if o is not None),
+            security=tuple(s for s in security if s is not None),
             options=options,
         )
 

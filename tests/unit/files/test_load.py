@@ -205,7 +205,18 @@ SPOILT_SPECS = [
     (site("east", northbound="[]"), "TooFew", "spec.northbound"),
     (site("east", northbound="'unix:x'"), "WrongType", "spec.northbound"),
     (site("east", northbound="['unix:x', 'unix:x']"), "Duplicate", "spec.northbound"),
-    (site("east", type="openstack"), "NotYetHonoured", "spec.type"),
+    (site("east", type="openstack"), "MissingField", "spec.openstack"),
+    (site("east", type="openstack", openstack="{}"), "MissingField", "spec.openstack.cloud"),
+    (
+        site("east", type="openstack", openstack="{cloud: c}", kubernetes="{kubeconfig: k}"),
+        "FieldNotForType",
+        "spec.kubernetes",
+    ),
+    (
+        site("east", type="openstack", openstack="{cloud: c}", bfd="{minRx: 100, minTx: 100, mult: 3}"),
+        "FieldNotForType",
+        "spec.bfd",
+    ),
     (site("east", type="kubernetes"), "NotYetHonoured", "spec.type"),
     (site("east", type="ovm"), "InvalidValue", "spec.type"),
     (site("east", openstack="{cloud: c}"), "FieldNotForType", "spec.openstack"),
@@ -265,7 +276,7 @@ def test_the_block_of_the_metadata_address_may_be_in_a_pool(tmp_path: Path) -> N
 
 
 def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
-    written(tmp_path, stream(FABRIC + "  ownr: x\n", site("east", type="openstack")), "a.yaml")
+    written(tmp_path, stream(FABRIC + "  ownr: x\n", site("east", type="kubernetes")), "a.yaml")
     written(tmp_path, stream(interconnect("t", "{site: nowhere, vpc: r, subnets: [a, a]}", "{vpc: 1}")), "b.yaml")
     written(tmp_path, "a: [", "c.yaml")
     codes = [(Path(p.file).name, p.code) for p in refused(tmp_path)]

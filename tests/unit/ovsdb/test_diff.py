@@ -11,7 +11,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.backends.ovsdb.diff import Change, Differ, Owner
+from isthmus.backends.changes import Change, Owner
+from isthmus.backends.ovsdb.diff import Differ
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.schema import Schema, parse_schema
 from isthmus.backends.ovsdb.tables import NORTHBOUND, PARENTS

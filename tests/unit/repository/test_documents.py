@@ -19,7 +19,7 @@ from isthmus.cli import main
 from isthmus.errors import Problem
 from isthmus.model.intent import DEFAULT_MTU, Fabric, Origin
 
-RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/command-line.md"}
+RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/guests.md", "docs/command-line.md"}
 """Documents whose commands `tests/lab/test_documents.py` runs."""
 SHOWN = {page.relative_to(ROOT).as_posix(): commands(page) for page in pages()}
 

@@ -2,56 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
+from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.tables import DEFAULTS, PARENTS, TOLERATED
-from isthmus.model.rows import INSTALLATION, KEY, OWNER, PATH, Parent, Row, Value
+from isthmus.model.rows import KEY, OWNER, Parent, Row, Value
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 CHILD_TABLES = frozenset(PARENTS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One row to add, change or remove.
-
-    columns   what it will hold (add), what changes (change), {} (remove)
-    parent    of an addition: the row whose set will hold it; of a removal: the one whose set holds it
-    deferred  its parent is not there yet: planned, not written
-    """
-
-    op: Literal["add", "change", "remove"]
-    table: str
-    key: str
-    uuid: str | None
-    columns: Mapping[str, Value]
-    parent: Parent | None = None
-    deferred: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    name: str
-    installation: str
-
-    def marks(self, row: Row) -> dict[str, str]:
-        return {OWNER: self.name, INSTALLATION: self.installation, KEY: row.key, PATH: row.path}
-
-
-def is_subnet(key: str) -> bool:
-    """The row belongs to a subnet that an Attachment defined."""
-    return key.split("/", 3)[2:3] == ["subnet"]
-
-
 class Differ:
     """Compares with one database's replica. What is not ours is invisible here, so it cannot be removed here."""
 
-    def __init__(self, rows: Rows, index: Index, owner: Owner) -> None:
-        self._rows, self._index, self._owner = rows, index, owner
+    def __init__(
+        self, rows: Rows, index: Index, owner: Owner, switch_of: Callable[[str], str | None] = lambda _: None
+    ) -> None:
+        self._rows, self._index, self._owner, self._switch_of = rows, index, owner, switch_of
 
     def diff(self, interconnect: str, desired: Iterable[Row]) -> list[Change]:
         """Changes that make the owned rows of one Interconnect equal `desired`; empty where they are."""
@@ -104,12 +74,16 @@ class Differ:
     def _parent(self, row: Row) -> tuple[Parent | None, bool]:
         """The parent with what identifies it now, and whether it is still missing."""
         parent = row.parent
+        if parent is not None and parent.network is not None:
+            switch = self._switch_of(parent.network)
+            return (Parent(parent.table, parent.column, uuid=switch), False) if switch else (parent, True)
         if parent is None or parent.name is None:
             return parent, False
         found = [
             uuid
             for uuid in self._index.named.get((parent.table, parent.name), ())
-            if self._rows[parent.table][uuid]["other_config"].get("interconn-ts") == parent.name
+            if parent.table == "Logical_Router"
+            or self._rows[parent.table][uuid]["other_config"].get("interconn-ts") == parent.name
         ]
         if not found:
             return parent, True

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from isthmus.backends.changes import Change
 from isthmus.backends.ovsdb.client import Client
-from isthmus.backends.ovsdb.diff import Change
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.store import Store, lock_name
 from isthmus.backends.ovsdb.tables import IC_NORTHBOUND, IC_SOUTHBOUND

@@ -32,6 +32,26 @@ class NorthboundFacts:
             found = self._index.named[("Logical_Router", ref.name or "")]
         return tuple(self.vpc(uuid) for uuid in sorted(found))
 
+    def router(self, name: str) -> Mapping[str, Any] | None:
+        """The row of the one Logical_Router of that name."""
+        found = self._index.named.get(("Logical_Router", name), ())
+        return next((self._rows["Logical_Router"][u] for u in found), None)
+
+    def switch(self, name: str) -> Mapping[str, Any] | None:
+        """The row of the one Logical_Switch of that name."""
+        found = self._index.named.get(("Logical_Switch", name), ())
+        return next((self._rows["Logical_Switch"][u] for u in found), None)
+
+    def role_of_switch(self, name: str) -> Role:
+        """What the one Logical_Switch of that name is to its router; a plain subnet where it is not there yet."""
+        row = self.switch(name)
+        return self._role_of_switch(row) if row else Role.SUBNET
+
+    def in_use(self, name: str) -> bool:
+        """The Logical_Switch of that name has a port of somebody's machine: one that we do not monitor."""
+        row, known = self.switch(name), self._rows["Logical_Switch_Port"]
+        return row is not None and any(port not in known for port in row["ports"])
+
     def vpc(self, uuid: str) -> Vpc:
         """The VPC router with this UUID; the same object as before while nothing in it has changed."""
         known = self._vpcs.get(uuid)
@@ -111,7 +131,7 @@ class NorthboundFacts:
             row = self._rows["Logical_Switch"][uuid]
             ids = row["external_ids"]
             key = ids.get(KEY) if ids.get(OWNER) == self._index.owner else None
-            found.append(Switch(uuid, name, frozenset(self._routers_on(row)), key, self._is_empty(row)))
+            found.append(Switch(uuid, name, frozenset(self._routers_on(row)), key))
         return tuple(found)
 
     def _routers_on(self, switch: Mapping[str, Any]) -> Iterator[str]:
@@ -121,14 +141,6 @@ class NorthboundFacts:
                 continue
             for port in self._index.named[("Logical_Router_Port", row["options"].get("router-port", ""))]:
                 yield self._index.root(port)
-
-    def _is_empty(self, switch: Mapping[str, Any]) -> bool:
-        """Nothing but our own ports; ports that we do not monitor are somebody's machines."""
-        for lsp in switch["ports"]:
-            row = self._rows["Logical_Switch_Port"].get(lsp)
-            if row is None or row["external_ids"].get(OWNER) != self._index.owner:
-                return False
-        return True
 
 
 def _all_link_local(networks: tuple[Interface, ...]) -> bool:

@@ -61,6 +61,9 @@ class Index:
             uuid = self.parent[uuid][1]
         return uuid
 
+    def is_owned(self, record: Record) -> bool:
+        return self._key(record) is not None
+
     def _touch(self, table: str, uuid: str, record: Record) -> None:
         self.version[self.root(uuid)] += 1
         key = self._key(record)

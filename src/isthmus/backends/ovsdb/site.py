@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
+from isthmus.backends.changes import Call, Change, Owner
 from isthmus.backends.ovsdb.client import Client
-from isthmus.backends.ovsdb.diff import Change
 from isthmus.backends.ovsdb.facts import NorthboundFacts
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.store import Store, lock_name
 from isthmus.backends.ovsdb.tables import NORTHBOUND, SOUTHBOUND, northbound_where, southbound_where
 from isthmus.backends.ovsdb.write import counted
+from isthmus.errors import Problem
 from isthmus.model.facts import Chassis, Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
-from isthmus.model.rows import Record
+from isthmus.model.rows import Record, Row, nb
 
 AGENT = "isthmus:agent"
 
@@ -31,7 +32,7 @@ class OvnSite(Store):
             NORTHBOUND,
             where=northbound_where(owner),
             lock=lock_name(owner) if writes else None,
-            changed=index.changed,
+            changed=self._nb_changed,
             wake=wake,
         )
         sb = Client(
@@ -48,13 +49,46 @@ class OvnSite(Store):
         self._chassis: tuple[int, dict[str, Chassis]] = (-1, {})
         self._facts = NorthboundFacts(site.name, self.client.rows, index)
 
+    def _nb_changed(self, table: str, uuid: str, old: Record | None, new: Record | None) -> None:
+        self.index.changed(table, uuid, old, new)
+
+    # -- what a pass asks --------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> object:
+        """Differs from before where anything but counters has changed."""
+        return self.index.total, self.chassis_version
+
+    def owned_version(self, interconnect: str) -> object:
+        """Differs from before where what we own for an Interconnect has changed."""
+        return self.index.owned_version.get(interconnect, 0)
+
+    def interconnects(self) -> set[str]:
+        """Names of which something of ours stands here, `SITE` included."""
+        return set(self.index.owned)
+
+    def changes(self, interconnect: str, desired: Mapping[str, Sequence[Row]], owner: Owner) -> dict[str, list[Change]]:
+        """Database -> what to write there; databases without changes are left out."""
+        database = nb(self.site.name)
+        found = self.diff(interconnect, desired.get(database, ()), owner)
+        return {database: found} if found else {}
+
     # -- SiteFacts ----------------------------------------------------------------------------------------
 
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._facts.vpcs(ref)
 
-    def switches(self, name: str) -> tuple[Switch, ...]:
+    def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
+        """Of the whole deployment: names of switches are nobody's."""
         return self._facts.switches(name)
+
+    @property
+    def admits(self) -> bool:
+        return False
+
+    def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
+        """OVN alone has none; the API refuses to name one."""
+        return ()
 
     def chassis(self) -> Mapping[str, Chassis]:
         """The site's own (ovn-ic adds other sites' gateways) by name; counters do not change `chassis_version`."""
@@ -133,6 +167,29 @@ class OvnSite(Store):
                 ["options", "insert", ["map", pairs]],
             ]
             yield {"op": "mutate", "table": "NB_Global", "where": [], "mutations": mutations}
+
+    # -- what takes more than a transaction -------------------------------------------------------------------
+
+    asking = False
+    """The first answer of an API is awaited. OVN alone has none to ask."""
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The last changes that an API has accepted, in order."""
+        return ()
+
+    @property
+    def accepted(self) -> int:
+        """How many there were."""
+        return 0
+
+    def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
+        """Begin to make changes of one Interconnect that an API makes; whether any were begun."""
+        return False
+
+    def refusal(self, interconnect: str) -> Problem | None:
+        """Why an API refused the last of them, or None."""
+        return None
 
     # -- writing --------------------------------------------------------------------------------------------
 

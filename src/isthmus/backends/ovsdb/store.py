@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from isthmus.backends.changes import Change, Owner
 from isthmus.backends.ovsdb.client import Client
-from isthmus.backends.ovsdb.diff import Change, Differ, Owner
+from isthmus.backends.ovsdb.diff import Differ
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.tables import SINGLE_ROW
 from isthmus.backends.ovsdb.write import operations
@@ -48,7 +49,11 @@ class Store:
         return Problem(problem.code, message, self._origin.file, self._origin.document, "", problem.remedy)
 
     def diff(self, interconnect: str, desired: Iterable[Row], owner: Owner) -> list[Change]:
-        return Differ(self.client.rows, self.index, owner).diff(interconnect, desired)
+        return Differ(self.client.rows, self.index, owner, self.switch_of).diff(interconnect, desired)
+
+    def switch_of(self, network: str) -> str | None:
+        """UUID of the Logical_Switch that Neutron made of a network of ours, by the network's key."""
+        return None
 
     def owned(self, interconnect: str) -> Mapping[tuple[str, str], list[str]]:
         return self.index.owned.get(interconnect, {})

@@ -48,12 +48,13 @@ be empty: we fill it."""
 
 
 def northbound_where(owner: str) -> Mapping[str, list[Any]]:
-    """Monitor conditions: of a cloud's switch ports we need only routers', localnets' and our own."""
+    """Monitor conditions: of a cloud's switch ports we need only routers', localnets', metadata agents' and our own."""
     return {
         "Logical_Switch_Port": [
             ["type", "==", "router"],
             ["type", "==", "localnet"],
             ["type", "==", "l2gateway"],
+            ["type", "==", "localport"],
             ["external_ids", "includes", ["map", [[OWNER, owner]]]],
         ]
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from isthmus.backends.ovsdb.diff import Change
+from isthmus.backends.changes import Change
 from isthmus.backends.ovsdb.schema import NewRow, Schema
 from isthmus.model.rows import Value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,3 +76,10 @@ def link_libvirt(folder: Path) -> None:
     for name in DEBIAN.glob("libvirt*.*"):
         if name.suffix in (".py", ".so"):
             (packages / name.name).symlink_to(name)
+
+
+def programs(line: str, *, nova: bool) -> dict[str, str]:
+    """Versions of OpenStack's programs in that environment."""
+    wanted = ("keystone", "neutron", *(("nova", "placement", "glance") if nova else ()))
+    pinned = dict(re.findall(r"^(?:openstack-)?([a-z]+)==([\d.]+)", lock_file(line).read_text(encoding="utf-8"), re.M))
+    return {name: pinned[name] for name in wanted}

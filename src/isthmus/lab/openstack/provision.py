@@ -80,8 +80,8 @@ class Provision:
         for name, found in ids.items():
             self.made.groups[tenant, name] = found
         for group in wanted:  # Neutron takes the rules of one group at a time
-            if rules := [body for rule in group.rules for body in _rules(rule, ids[group.name], ids)]:
-                api.post("network", "/v2.0/security-group-rules", {"security_group_rules": rules})
+            if bodies := [body for rule in group.rules for body in rules(rule, ids[group.name], ids)]:
+                api.post("network", "/v2.0/security-group-rules", {"security_group_rules": bodies})
 
     # Networks and routers.
 
@@ -172,7 +172,7 @@ class Provision:
         return ports.body(machine, self.made.networks[switch], subnets, groups) | project | where
 
 
-def _rules(rule: Rule, group: str, groups: dict[str, str]) -> Iterator[Json]:
+def rules(rule: Rule, group: str, groups: dict[str, str]) -> Iterator[Json]:
     """Neutron's rules for one of the lab file: one for each family and range of ports."""
     remote: Json = {}
     versions: tuple[str, ...] = ("IPv4", "IPv6")

@@ -99,7 +99,7 @@ def _fill(cloud: Cloud, parts: list[Part]) -> None:
     processes.start(cloud.state, api)
     keystone.populate(cloud, parts)
     processes.stop(cloud.state, api)
-    processes.stop(cloud.state, database, timeout=30.0)
+    processes.stop(cloud.state, database)
 
 
 def _migrate(cloud: Cloud, part: Part) -> None:

@@ -1,0 +1,1 @@
+"""Neutron and Keystone by their APIs: read facts and owned objects, diff (pure), apply. Nobody else speaks to them."""

@@ -1,0 +1,226 @@
+"""Changes -> calls, in an order in which nothing that stays is without its way for a moment.
+
+What closes comes first (rules, and what has to make room); then what is new, routes last, so that old and new routes
+overlap in time; then what has become needless. Every call may have happened before: what is gone already is no error.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from isthmus.backends.changes import Change, is_subnet
+from isthmus.backends.openstack.api import Api, Refused
+from isthmus.backends.openstack.listing import Listing
+from isthmus.backends.openstack.owned import Place
+from isthmus.errors import Bug, Conflict, Problem
+
+ADD = ("network", "subnet", "router_interface", "extra_route", "address_group", "security_group_rule")
+REMOVE = tuple(reversed(ADD))
+
+
+class Calls:
+    """The calls of one Interconnect.
+
+    known  (table, key) -> id of what stands already
+    may    asked before every call: whether we still hold the lock of the site's database
+    """
+
+    def __init__(self, api: Api, listing: Listing, known: Mapping[Place, str], may: Callable[[], bool]) -> None:
+        self._api, self._listing, self._may = api, listing, may
+        self._ids = dict(known)
+        self._tags: dict[str, list[str]] = {}
+
+    def run(self, changes: Iterable[Change]) -> None:
+        """Raises WorldError at the first call that is refused; what was done until then stays done."""
+        by: dict[tuple[str, str], list[Change]] = defaultdict(list)
+        for change in changes:
+            by[change.op, change.table].append(change)
+        new = {(c.table, c.key) for (op, _), found in by.items() if op == "add" for c in found}
+        for table in REMOVE:
+            here = by["remove", table]
+            closing = [c for c in here if table == "security_group_rule" or (c.table, c.key) in new]
+            if table != "extra_route":
+                self._all_gone(table, closing)
+                by["remove", table] = [c for c in here if c not in closing]
+        for table in ADD:
+            self._all_new(table, by["add", table])
+            for change in by["change", table]:
+                self._change(change)
+        # Neutron removes a network's subnets with it.
+        whole = tuple(f"{c.key}/" for c in by["remove", "network"])
+        by["remove", "subnet"] = [c for c in by["remove", "subnet"] if not c.key.startswith(whole)]
+        for table in REMOVE:
+            self._all_gone(table, by["remove", table])
+        for path, tags in self._tags.items():
+            self._send("PUT", path, {"tags": tags})
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        if not self._may():
+            raise Conflict(Problem("Conflict", f"{method} {path}: not sent: we are stopping, or lost the lock"))
+        return self._api.send(method, path, body)
+
+    # -- adding ---------------------------------------------------------------------------------------------
+
+    def _all_new(self, table: str, changes: list[Change]) -> None:
+        if table == "extra_route":
+            self._routes("add_extraroutes", changes)
+            return
+        for change in changes:
+            self._ids[table, change.key] = _MAKE[table](self, change)
+
+    def _made(self, resource: str, body: Mapping[str, Any]) -> str:
+        """Make it; tags take a call of their own, and packets do not wait for them."""
+        path = f"/{resource.replace('_', '-')}s"
+        given = dict(body)
+        tags = sorted(given.pop("tags", ()))
+        made = str(self._send("POST", path, {resource: given})[resource]["id"])
+        if tags:
+            self._tags[f"{path}/{made}/tags"] = tags
+        return made
+
+    def _network(self, change: Change) -> str:
+        words = _words(change)
+        if project := change.columns["project"]:
+            words["project_id"] = project
+        return self._made("network", words)
+
+    def _subnet(self, change: Change) -> str:
+        columns = change.columns
+        network, pool = self._parent(change), columns["pool"]
+        cidr = ip_network(str(columns["cidr"]))
+        body = _words(change) | {
+            "network_id": network,
+            "ip_version": cidr.version,
+            "cidr": str(cidr),
+            "gateway_ip": columns["gateway_ip"] or None,
+            "enable_dhcp": not pool,
+        }
+        if pool:
+            body["allocation_pools"] = [{"start": pool, "end": pool}]
+        elif cidr.version == 6:
+            mode = "slaac" if cidr.prefixlen == 64 else "dhcpv6-stateful"
+            body |= {"ipv6_ra_mode": mode, "ipv6_address_mode": mode}
+        return self._made("subnet", body | self._project_of(network, change))
+
+    def _project_of(self, network: str, change: Change) -> dict[str, Any]:
+        """Of a subnet of a network that is its project's own."""
+        if not is_subnet(change.key):
+            return {}
+        found = self._listing.tables["network"].get(network)
+        project = (
+            found["project_id"] if found else self._api.get("network", f"/networks/{network}")["network"]["project_id"]
+        )
+        return {"project_id": project}
+
+    def _interface(self, change: Change) -> str:
+        """A port of ours with the MAC that probes count on; or, on a subnet that we defined, whatever Neutron makes."""
+        router = change.columns["router"]
+        if is_subnet(change.key):
+            network, version = change.key.split("/gateway/")
+            subnet = self._ids["subnet", f"{network}/{version}"]
+            answer = self._send("PUT", f"/routers/{router}/add_router_interface", {"subnet_id": subnet})
+            return str(answer["port_id"])
+        addresses = change.columns["fixed_ips"]
+        assert isinstance(addresses, frozenset)
+        body = _words(change) | {
+            "network_id": self._parent(change),
+            "mac_address": change.columns["mac_address"],
+            "fixed_ips": [{"ip_address": a} for a in sorted(map(str, addresses))],
+        }
+        port = self._made("port", body)
+        self._send("PUT", f"/routers/{router}/add_router_interface", {"port_id": port})
+        return port
+
+    def _group(self, change: Change) -> str:
+        columns = change.columns
+        addresses = columns["addresses"]
+        assert isinstance(addresses, frozenset)
+        body = _words(change) | {"addresses": sorted(map(str, addresses)), "project_id": columns["project"]}
+        return self._made("address_group", body)
+
+    def _rule(self, change: Change) -> str:
+        assert change.parent is not None
+        body = {
+            "security_group_id": change.parent.uuid,
+            "direction": "ingress",
+            "ethertype": change.columns["ethertype"],
+            "remote_address_group_id": self._ids["address_group", str(change.columns["remote_address_group"])],
+            "description": change.columns["description"],
+        }
+        return self._made("security_group_rule", body)
+
+    def _parent(self, change: Change) -> str:
+        assert change.parent is not None and change.parent.key is not None
+        return self._ids["network", change.parent.key]
+
+    def _routes(self, action: str, changes: list[Change]) -> None:
+        by_router: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for change in changes:
+            assert change.parent is not None and change.parent.uuid is not None
+            route = {"destination": change.columns["destination"], "nexthop": change.columns["nexthop"]}
+            by_router[change.parent.uuid].append(route)
+        for router, routes in by_router.items():
+            self._send("PUT", f"/routers/{router}/{action}", {"router": {"routes": routes}})
+
+    # -- changing -------------------------------------------------------------------------------------------
+
+    def _change(self, change: Change) -> None:
+        resource = "port" if change.table == "router_interface" else change.table
+        path = f"/{resource.replace('_', '-')}s/{change.uuid}"
+        columns = dict(change.columns)
+        tags, addresses, router = (columns.pop(c, None) for c in ("tags", "addresses", "router"))
+        if columns:
+            self._send("PUT", path, {resource: columns})
+        if router:
+            self._send("PUT", f"/routers/{router}/add_router_interface", {"port_id": change.uuid})
+        if isinstance(tags, frozenset):
+            self._send("PUT", f"{path}/tags", {"tags": sorted(map(str, tags))})
+        if isinstance(addresses, frozenset):
+            self._addresses(path, str(change.uuid), frozenset(map(str, addresses)))
+
+    def _addresses(self, path: str, group: str, wanted: frozenset[str]) -> None:
+        """New ones first: rules that name the group do not close for a moment."""
+        now = {str(ip_network(a)): a for a in self._listing.tables["address_group"][group]["addresses"]}
+        for action, these in (("add", wanted - now.keys()), ("remove", {now[a] for a in now.keys() - wanted})):
+            if these:
+                self._send("PUT", f"{path}/{action}_addresses", {"address_group": {"addresses": sorted(these)}})
+
+    # -- removing -------------------------------------------------------------------------------------------
+
+    def _all_gone(self, table: str, changes: list[Change]) -> None:
+        if table == "extra_route":
+            self._routes("remove_extraroutes", changes)
+            return
+        for change in changes:
+            try:
+                self._gone(change)
+            except Refused as error:
+                if error.status != 404:
+                    raise
+
+    def _gone(self, change: Change) -> None:
+        if change.uuid is None:
+            raise Bug(Problem("NoId", f"{change.table} {change.key} cannot be removed without its id"))
+        if change.table != "router_interface":
+            self._send("DELETE", f"/{change.table.replace('_', '-')}s/{change.uuid}")
+        elif change.parent is None:
+            self._send("DELETE", f"/ports/{change.uuid}")
+        else:
+            path = f"/routers/{change.parent.uuid}/remove_router_interface"
+            self._send("PUT", path, {"port_id": change.uuid})
+
+
+def _words(change: Change) -> dict[str, Any]:
+    return {c: change.columns[c] for c in ("name", "description", "tags") if c in change.columns}
+
+
+_MAKE: Mapping[str, Callable[[Calls, Change], str]] = {
+    "network": Calls._network,
+    "subnet": Calls._subnet,
+    "router_interface": Calls._interface,
+    "address_group": Calls._group,
+    "security_group_rule": Calls._rule,
+}

@@ -1,0 +1,177 @@
+"""Desired objects against what Neutron holds: pure, one Interconnect at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_network
+
+from isthmus.backends.changes import Change, Owner, is_subnet
+from isthmus.backends.openstack.listing import Listing, Object
+from isthmus.backends.openstack.marks import TAGGED, description, tags
+from isthmus.backends.openstack.owned import Place
+from isthmus.model.rows import Parent, Row, Value
+
+MUTABLE = frozenset({"name", "addresses", "description", "tags"})
+"""Columns that a call can change. An object that differs in another one is removed and made anew.
+
+A port that no router has yet may be given to one: somebody died, or was refused, between two calls.
+"""
+
+RESOURCE = {"router_interface": "port"}
+"""Our table -> the resource that it is, where the two have different names."""
+
+
+def diff(
+    desired: Iterable[Row],
+    owned: Mapping[Place, tuple[Object, ...]],
+    listing: Listing,
+    owner: Owner,
+    in_use: Callable[[str], bool],
+) -> list[Change]:
+    """Changes that make the owned objects of one Interconnect equal `desired`.
+
+    in_use  whether somebody's ports are on a network: one that we defined stays while they are
+    Address groups and rules are left out where the API does not know them.
+    """
+    return _Differ(owned, listing, owner, in_use).run(desired)
+
+
+class _Differ:
+    def __init__(
+        self,
+        owned: Mapping[Place, tuple[Object, ...]],
+        listing: Listing,
+        owner: Owner,
+        in_use: Callable[[str], bool],
+    ) -> None:
+        self._owned, self._listing, self._owner, self._in_use = owned, listing, owner, in_use
+        self._networks = {one["id"]: key for (table, key), ones in owned.items() if table == "network" for one in ones}
+        self._groups = {o["id"]: key for (table, key), ones in owned.items() if table == "address_group" for o in ones}
+
+    def run(self, desired: Iterable[Row]) -> list[Change]:
+        wanted = {
+            (row.table, row.key): row
+            for row in desired
+            if self._listing.admits or row.table not in ("address_group", "security_group_rule")
+        }
+        changes: list[Change] = []
+        for place, row in wanted.items():
+            changes += self._one(row, self._owned.get(place, ()))
+        kept = tuple(
+            f"{key}/"
+            for (table, key), ones in self._owned.items()
+            if table == "network" and is_subnet(key) and (table, key) not in wanted
+            if any(self._in_use(one["id"]) for one in ones)
+        )
+        for (table, key), ones in self._owned.items():
+            if (table, key) not in wanted and not f"{key}/".startswith(kept):
+                changes += [self._remove(table, key, one) for one in ones]
+        return changes
+
+    def _one(self, row: Row, ones: tuple[Object, ...]) -> Iterator[Change]:
+        columns = self._columns(row)
+        right = [one for one in ones if self._is(row, columns, one)]
+        yield from (self._remove(row.table, row.key, one) for one in ones if one not in right[:1])
+        if not right:
+            yield Change("add", row.table, row.key, None, columns, row.parent)
+            return
+        now = self._read(row.table, right[0])
+        changed: dict[str, Value] = {
+            c: v for c, v in columns.items() if c in MUTABLE and now.get(c, v) != v and self._cares(row, c)
+        }
+        if now.get("router") == "":
+            changed["router"] = columns["router"]
+        if changed:
+            yield Change("change", row.table, row.key, right[0]["id"], changed)
+
+    def _columns(self, row: Row) -> dict[str, Value]:
+        """With what every object of ours carries besides."""
+        columns = dict(row.columns)
+        if row.table == "extra_route" or (row.table == "router_interface" and is_subnet(row.key)):
+            return columns  # Neutron makes these itself, by a call that takes no words of ours
+        columns["description"] = description(self._owner.name, row.key)
+        if RESOURCE.get(row.table, row.table) in TAGGED:
+            columns["tags"] = tags(self._owner.name, row.key)
+        return columns
+
+    def _cares(self, row: Row, column: str) -> bool:
+        """The words on a subnet that we defined are its project's to change."""
+        return column not in ("description", "tags") or not is_subnet(row.key)
+
+    def _is(self, row: Row, columns: Mapping[str, Value], one: Object) -> bool:
+        """The object is this one, apart from what can be changed."""
+        now = self._read(row.table, one)
+        if now.get("router") == "":
+            now["router"] = columns["router"]
+        same = all(now[c] == v for c, v in columns.items() if c not in MUTABLE and self._compared(row, c))
+        return same and self._holds(row.parent, one)
+
+    def _compared(self, row: Row, column: str) -> bool:
+        # The range that DHCP gives addresses from, and the gateway, are the project's own on a subnet of hers.
+        return not (row.table == "subnet" and column in ("pool", "gateway_ip") and is_subnet(row.key))
+
+    def _holds(self, parent: Parent | None, one: Object) -> bool:
+        if parent is None:
+            return True
+        if parent.key is not None:
+            return self._networks.get(one["network_id"]) == parent.key
+        return parent.uuid == one.get("security_group_id" if parent.table == "security_group" else "router")
+
+    def _read(self, table: str, one: Object) -> dict[str, Value]:
+        """An object in the columns that the compiler writes."""
+        words: dict[str, Value] = {k: one[k] for k in ("name", "description") if k in one}
+        if "tags" in one:
+            words["tags"] = frozenset(one["tags"])
+        return words | _READ[table](self, one)
+
+    def _network(self, one: Object) -> dict[str, Value]:
+        return {"project": "" if one["project_id"] == self._listing.project else one["project_id"]}
+
+    def _subnet(self, one: Object) -> dict[str, Value]:
+        pools = one["allocation_pools"]
+        single = len(pools) == 1 and pools[0]["start"] == pools[0]["end"] and not one["enable_dhcp"]
+        return {
+            "cidr": str(ip_network(one["cidr"])),
+            "gateway_ip": one["gateway_ip"] or "",
+            "pool": str(ip_address(pools[0]["start"])) if single else "",
+        }
+
+    def _interface(self, one: Object) -> dict[str, Value]:
+        addresses = frozenset(str(ip_address(f["ip_address"])) for f in one["fixed_ips"])
+        return {"router": one["device_id"], "fixed_ips": addresses, "mac_address": one["mac_address"]}
+
+    def _group(self, one: Object) -> dict[str, Value]:
+        return {"addresses": frozenset(str(ip_network(a)) for a in one["addresses"]), "project": one["project_id"]}
+
+    def _rule(self, one: Object) -> dict[str, Value]:
+        """A rule that is narrower than ours, or faces the other way, is none of ours."""
+        narrow = any(one[c] is not None for c in ("protocol", "port_range_min", "port_range_max"))
+        ours = one["direction"] == "ingress" and not narrow
+        return {
+            "ethertype": one["ethertype"] if ours else "",
+            "remote_address_group": self._groups.get(one["remote_address_group_id"], ""),
+        }
+
+    def _route(self, one: Object) -> dict[str, Value]:
+        destination = str(ip_network(one["destination"], strict=False))
+        return {"destination": destination, "nexthop": str(ip_address(one["nexthop"]))}
+
+    def _remove(self, table: str, key: str, one: Object) -> Change:
+        """`columns` and `parent` hold what the call takes where an id alone does not do."""
+        if table == "extra_route":
+            columns = {c: one[c] for c in ("destination", "nexthop")}
+            return Change("remove", table, key, one["id"], columns, Parent("router", "routes", uuid=one["router"]))
+        if table == "router_interface":
+            parent = Parent("router", "ports", uuid=one["device_id"]) if one["device_id"] else None
+            return Change("remove", table, key, one["id"], {}, parent)
+        return Change("remove", table, key, one["id"], {})
+
+
+_READ: Mapping[str, Callable[[_Differ, Object], dict[str, Value]]] = {
+    "network": _Differ._network,
+    "subnet": _Differ._subnet,
+    "router_interface": _Differ._interface,
+    "address_group": _Differ._group,
+    "security_group_rule": _Differ._rule,
+    "extra_route": _Differ._route,
+}

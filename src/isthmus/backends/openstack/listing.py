@@ -1,0 +1,135 @@
+"""What Neutron and Keystone hold, listed whole: a few calls, however many tenants and attachments there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from isthmus.backends.openstack.api import Api, Refused
+from isthmus.backends.openstack.marks import key_of
+from isthmus.errors import Problem, WorldError
+
+Object = Mapping[str, Any]
+"""One resource as the Networking API shows it, cut down to `FIELDS`."""
+
+Table = Mapping[str, Object]
+"""id -> Object."""
+
+ROUTER_PORTS = ("network:router_interface", "network:router_gateway")
+"""`device_owner` of a router's ports; ML2/OVN has no others."""
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "network": ("name", "project_id", "description", "router:external", "provider:physical_network", "tags"),
+    "subnet": (
+        "name", "project_id", "description", "network_id", "ip_version", "cidr", "gateway_ip", "enable_dhcp",
+        "allocation_pools", "tags",
+    ),
+    "port": (
+        "name", "project_id", "description", "network_id", "device_id", "device_owner", "mac_address", "fixed_ips",
+        "tags",
+    ),
+    "router": ("name", "project_id", "routes"),
+    "address_group": ("name", "project_id", "description", "addresses"),
+    "security_group": ("name", "project_id"),
+    "security_group_rule": (
+        "project_id", "description", "security_group_id", "direction", "ethertype", "remote_address_group_id",
+        "protocol", "port_range_min", "port_range_max",
+    ),
+}  # fmt: skip
+"""Table -> what is asked for, besides the id."""
+
+NEEDED = {"router": "Neutron's L3 service", "extraroute-atomic": "OpenStack Ussuri or later"}
+"""Extensions without which nothing goes, and who has them."""
+
+ADDRESS_GROUPS = frozenset({"address-group", "security-groups-remote-address-group"})
+"""Extensions (OpenStack Wallaby) without which no rule can name what the other sides list."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything at one moment, as far as one moment goes: several calls, none of which waits for another.
+
+    project     id of our own project
+    projects    id -> name; None where our user may not list them: projects are then named by their ids
+    """
+
+    project: str
+    extensions: frozenset[str]
+    tables: Mapping[str, Table]
+    projects: Mapping[str, str] | None = field(default_factory=dict)
+
+    @property
+    def admits(self) -> bool:
+        """Address groups can be made."""
+        return self.extensions >= ADDRESS_GROUPS
+
+    @cached_property
+    def router_ports(self) -> Mapping[str, tuple[Object, ...]]:
+        """Router -> its ports."""
+        return _grouped((p for p in self.tables["port"].values() if p["device_owner"] in ROUTER_PORTS), "device_id")
+
+    @cached_property
+    def network_subnets(self) -> Mapping[str, tuple[Object, ...]]:
+        """Network -> its subnets."""
+        return _grouped(self.tables["subnet"].values(), "network_id")
+
+
+def _grouped(objects: Iterable[Object], by: str) -> dict[str, tuple[Object, ...]]:
+    found: dict[str, list[Object]] = {}
+    for one in objects:
+        found.setdefault(one[by], []).append(one)
+    return {key: tuple(sorted(ones, key=lambda o: str(o["id"]))) for key, ones in found.items()}
+
+
+def fetch(api: Api, owner: str) -> Listing:
+    """Ask for everything. Raises WorldError: what is listed by half is not listed."""
+    extensions = frozenset(e["alias"] for e in api.get("network", "/extensions", fields="alias")["extensions"])
+    for alias, who in NEEDED.items():
+        if alias not in extensions:
+            text = f"cloud {api.cloud!r}: the Networking API lacks the extension {alias!r}"
+            raise WorldError(Problem("CloudTooOld", text, remedy=f"it takes {who}"))
+    questions: dict[str, Callable[[], Table]] = {
+        "network": lambda: _list(api, "network"),
+        "subnet": lambda: _list(api, "subnet"),
+        "router": lambda: _list(api, "router"),
+        "security_group": lambda: _list(api, "security_group"),
+        "port": lambda: {**_list(api, "port", device_owner=ROUTER_PORTS), **_list(api, "port", project_id=api.project)},
+    }
+    if extensions >= ADDRESS_GROUPS:
+        questions["address_group"] = lambda: _list(api, "address_group")
+    with ThreadPoolExecutor(3) as pool:
+        projects = pool.submit(project_names, api)
+        answers = {table: pool.submit(question) for table, question in questions.items()}
+        tables: dict[str, Table] = {table: answer.result() for table, answer in answers.items()}
+        known = projects.result()
+    tables.setdefault("address_group", {})
+    ours = [i for i, group in tables["address_group"].items() if key_of(owner, group)]
+    tables["security_group_rule"] = _list(api, "security_group_rule", remote_address_group_id=ours) if ours else {}
+    return Listing(api.project, extensions, tables, known)
+
+
+def _list(api: Api, table: str, **query: Any) -> Table:
+    """One kind of resource, page by page where the API gives pages."""
+    collection = f"{table}s"
+    path = f"/{collection.replace('_', '-')}"
+    wanted = {"fields": ("id", *FIELDS[table]), **query}
+    found: dict[str, Object] = {}
+    while True:
+        body = api.get("network", path, **wanted)
+        found |= {one["id"]: one for one in body[collection]}
+        if not any(link.get("rel") == "next" for link in body.get(f"{collection}_links", ())):
+            return found
+        wanted["marker"] = body[collection][-1]["id"]
+
+
+def project_names(api: Api) -> Mapping[str, str] | None:
+    """Id -> name; None where our user may not list them. Raises WorldError."""
+    try:
+        return {p["id"]: p["name"] for p in api.get("identity", "/projects")["projects"]}
+    except Refused as error:
+        if error.status == 403:
+            return None
+        raise

@@ -1,0 +1,328 @@
+"""A site of type `openstack`: its OVN databases as any site's, and Neutron, which keeps the tenants' routers.
+
+Rows wake us, the API decides: a change in the northbound database that is not ours has everything listed again, and so
+does the clock once a minute, because names of subnets are in no row. Idle costs the same few calls with one
+attachment as with a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.openstack.api import Api
+from isthmus.backends.openstack.calls import Calls
+from isthmus.backends.openstack.described import Described, described
+from isthmus.backends.openstack.diff import diff
+from isthmus.backends.openstack.facts import NeutronFacts, unseen
+from isthmus.backends.openstack.listing import Listing, fetch
+from isthmus.backends.openstack.owned import Owned, owned
+from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.compile.record import SIDES, parse
+from isthmus.compile.vpc_neutron import PEERS
+from isthmus.errors import Conflict, IsthmusError, Problem, WorldError
+from isthmus.model.facts import Switch, Vpc
+from isthmus.model.intent import Site, VpcRef
+from isthmus.model.rows import Record, Row, neutron
+
+log = logging.getLogger(__name__)
+
+PERIOD = 60.0
+"""Seconds after which everything is listed although no row has changed."""
+
+FIRST_LISTING = 15.0
+"""Seconds that the first one may take, with a token to be had and modules to be loaded, before nobody waits for it."""
+
+GATHER = 0.1
+"""Seconds in which further changes of rows lead to the same listing."""
+
+SPACING = 1.0
+"""Seconds between two listings that rows ask for: somebody else's thousand ports are not a thousand listings."""
+
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+"""Seconds until an API that failed is asked again, and until a refused change is tried again; doubling."""
+
+AT_ONCE = 4
+"""Interconnects whose calls are under way at the same time."""
+
+
+RULE = "security_group_rule"
+
+
+class OpenStackSite(OvnSite):
+    """Gives `model.facts.SiteFacts` from the API; writes there what is of `neutron/SITE`, by itself and in its time."""
+
+    def __init__(self, site: Site, owner: str, wake: Callable[[], None], *, writes: bool) -> None:
+        self._dirty = asyncio.Event()
+        super().__init__(site, owner, wake, writes=writes)
+        self.api = Api(site.cloud)
+        self._wake, self._owner_name, self._writes = wake, owner, writes
+        self._listing: Listing | None = None
+        self._neutron: NeutronFacts | None = None
+        self._owned: Owned = {}
+        self._owned_versions: dict[str, int] = {}
+        self._generation = 0
+        self._failure: Problem | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._calling: dict[str, asyncio.Task[None]] = {}
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._closing = False
+        self._refused: dict[str, _Refusal] = {}
+        self._relist = asyncio.Lock()
+        self._patient_until = 0.0
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        super().start()
+        self._patient_until = asyncio.get_running_loop().time() + FIRST_LISTING
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch(), name=f"neutron {self.site.name}")
+
+    async def stop(self) -> None:
+        """Calls under way are awaited: a thread cannot be stopped; none further are begun."""
+        self._closing = True
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+            self._watching = None
+        await asyncio.gather(*self._calling.values(), return_exceptions=True)
+        await super().stop()
+
+    @property
+    def trouble(self) -> Problem | None:
+        problem = super().trouble
+        if problem is not None or (self._listing is not None and self._failure is None):
+            return problem
+        found = self._failure or Problem("NotListed", f"cloud {self.site.cloud!r}: not listed yet")
+        message, origin = f"site {self.site.name!r}: {found.message}", self.site.origin
+        return Problem(found.code, message, origin.file, origin.document, "", found.remedy)
+
+    @property
+    def asking(self) -> bool:  # type: ignore[override]
+        begun = asyncio.get_running_loop().time() < self._patient_until
+        return self._listing is None and self._failure is None and begun
+
+    # -- listing ----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        delay = FIRST_RETRY
+        while True:
+            self._dirty.clear()
+            await self._list()
+            if self._failure is not None:
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LAST_RETRY)
+                continue
+            delay = FIRST_RETRY
+            if self._calling:
+                continue
+            await asyncio.sleep(SPACING)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PERIOD - SPACING):
+                    await self._dirty.wait()
+                    await asyncio.sleep(GATHER)
+
+    async def _list(self) -> None:
+        async with self._relist:
+            try:
+                listing = await self._whole()
+            except IsthmusError as error:
+                if self._failure != error.problems[0]:
+                    log.warning("%s", error)
+                self._failure = error.problems[0]
+                self._wake()
+                return
+            except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
+                log.exception("cloud %s", self.site.cloud)
+                self._failure = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
+                self._wake()
+                return
+            recovered, self._failure = self._failure is not None, None
+            if listing != self._listing:
+                self._take(listing)
+            elif recovered:
+                self._wake()
+
+    async def _whole(self) -> Listing:
+        """A listing that holds all that it must hold. Raises WorldError.
+
+        The API leaves out, without a word, what our user may not see. What it then lacks must not be taken for removed.
+        """
+        listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
+        if unseen(listing, self._facts, self._routers()):
+            # A router is gone from Neutron's own database a moment before it is gone from OVN's.
+            await asyncio.sleep(SPACING)
+            listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
+        if super().trouble is None and (what := unseen(listing, self._facts, self._routers())):
+            text = f"cloud {self.site.cloud!r}: OVN has {what}, and the API does not show it to our user"
+            remedy = "give our user the role that docs/openstack.md names; until then what stands is left as it is"
+            raise WorldError(Problem("ApiPartial", text, remedy=remedy))
+        return listing
+
+    def _routers(self) -> set[str]:
+        """Ids of the routers that our edges stand beside."""
+        rows = (row for name in self.index.owned for _, row in self.owned_rows(name, "Logical_Router"))
+        texts = {ids[SIDES] for row in rows if isinstance(ids := row["external_ids"], Mapping) and SIDES in ids}
+        return {r.vpc for text in texts for r in parse(text).values() if r.site == self.site.name}
+
+    def _take(self, listing: Listing) -> None:
+        found = owned(listing, self._owner_name)
+        for name in found.keys() | self._owned.keys():
+            if found.get(name) != self._owned.get(name):
+                self._owned_versions[name] = self._owned_versions.get(name, 0) + 1
+        self._listing, self._owned = listing, found
+        self._neutron = NeutronFacts(self.site.name, self._owner_name, listing, self.client.rows, self._facts)
+        self._generation += 1
+        self._wake()
+
+    def _nb_changed(self, table: str, uuid: str, old: Record | None, new: Record | None) -> None:
+        super()._nb_changed(table, uuid, old, new)
+        if _tells(table, old, new) and not self.index.is_owned(new or old or {}):
+            self._dirty.set()
+
+    # -- what a pass asks -------------------------------------------------------------------------------------
+
+    @property
+    def version(self) -> object:
+        return super().version, self._generation, tuple(sorted(self._refused)), tuple(sorted(self._calling))
+
+    def owned_version(self, interconnect: str) -> object:
+        return super().owned_version(interconnect), self._owned_versions.get(interconnect, 0)
+
+    def interconnects(self) -> set[str]:
+        return super().interconnects() | self._owned.keys()
+
+    def changes(self, interconnect: str, desired: Mapping[str, Sequence[Row]], owner: Owner) -> dict[str, list[Change]]:
+        found = super().changes(interconnect, desired, owner)
+        assert self._listing is not None, "a site that is not listed is out of reach"
+        database = neutron(self.site.name)
+        here = self._owned.get(interconnect, {})
+        if calls := diff(desired.get(database, ()), here, self._listing, owner, self._in_use):
+            found[database] = calls
+        return found
+
+    def _in_use(self, network: str) -> bool:
+        return self._facts.in_use(f"neutron-{network}")
+
+    def switch_of(self, network: str) -> str | None:
+        for (table, key), ones in self._owned.get(network.partition("/")[0], {}).items():
+            if (table, key) == ("network", network):
+                row = self._facts.switch(f"neutron-{ones[0]['id']}")
+                return str(row["_uuid"]) if row else None
+        return None
+
+    # -- SiteFacts --------------------------------------------------------------------------------------------
+
+    def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
+        return self._neutron.vpcs(ref) if self._neutron else ()
+
+    def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
+        return self._neutron.switches(name, vpc) if self._neutron else ()
+
+    @property
+    def admits(self) -> bool:
+        return self._listing is not None and self._listing.admits
+
+    def security_groups(self, name: str, vpc: Vpc) -> tuple[str, ...]:
+        return self._neutron.security_groups(name, vpc) if self._neutron else ()
+
+    # -- what verify and explain ask -------------------------------------------------------------------------
+
+    def admission(self, interconnect: str, attachment: str) -> tuple[frozenset[str], tuple[str, str]]:
+        """Ids of the security group rules that we keep for an Attachment; name and id of its address group, or ""."""
+        here, prefix = self._owned.get(interconnect, {}), f"{interconnect}/{attachment}/"
+        rules = {o["id"] for (t, k), ones in here.items() if t == RULE and k.startswith(prefix) for o in ones}
+        groups = here.get(("address_group", prefix + PEERS), ())
+        return frozenset(rules), (str(groups[0]["name"]), str(groups[0]["id"])) if groups else ("", "")
+
+    def described(self) -> tuple[Described, ...]:
+        """Our objects in Neutron."""
+        return described(self._owned)
+
+    def group_names(self) -> dict[str, str]:
+        """Security group's id -> its name."""
+        tables = self._listing.tables if self._listing else {}
+        return {i: str(g["name"]) for i, g in tables.get("security_group", {}).items()}
+
+    # -- writing ----------------------------------------------------------------------------------------------
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(self.api.recent)
+
+    @property
+    def accepted(self) -> int:
+        return self.api.accepted
+
+    def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
+        """Begin the calls of one Interconnect, unless some of it are under way or were refused just now.
+
+        Returns whether they were begun. When they are done, or refused, everything is listed anew and the loop woken.
+        """
+        refusal = self._refused.get(interconnect)
+        if interconnect in self._calling or (refusal and not refusal.again(changes)):
+            return False
+        task = asyncio.create_task(self._calls(interconnect, list(changes)), name=f"neutron {interconnect}")
+        self._calling[interconnect] = task
+        return True
+
+    def refusal(self, interconnect: str) -> Problem | None:
+        """Why the last calls of an Interconnect were not all accepted, or None."""
+        found = self._refused.get(interconnect)
+        return found.problem if found else None
+
+    async def _calls(self, interconnect: str, changes: list[Change]) -> None:
+        try:
+            async with self._places:
+                await asyncio.to_thread(self._run, interconnect, changes)
+            self._refused.pop(interconnect, None)
+        except Conflict as error:
+            log.info("interconnect %s: %s", interconnect, error)
+        except IsthmusError as error:
+            before = self._refused.get(interconnect)
+            self._refused[interconnect] = _Refusal(error.problems[0], changes, before)
+            log.warning("interconnect %s: %s", interconnect, error)
+        except Exception as error:
+            log.exception("interconnect %s", interconnect)
+            problem = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
+            self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
+        finally:
+            if not self._closing:
+                await self._list()
+            del self._calling[interconnect]
+            self._wake()
+
+    def _run(self, interconnect: str, changes: list[Change]) -> None:
+        assert self._listing is not None
+        known = {place: str(ones[0]["id"]) for place, ones in self._owned.get(interconnect, {}).items()}
+        Calls(self.api, self._listing, known, self._may).run(changes)
+
+    def _may(self) -> bool:
+        return self.client.has_lock and not self._closing
+
+
+class _Refusal:
+    """What was refused, and when it may be tried again: at once where something else is wanted now."""
+
+    def __init__(self, problem: Problem, changes: Sequence[Change], before: _Refusal | None) -> None:
+        self.problem, self._changes = problem, list(changes)
+        same = before is not None and before._changes == self._changes
+        self._delay: float = min(2 * before._delay, LAST_RETRY) if before and same else FIRST_RETRY
+        self._until = asyncio.get_running_loop().time() + self._delay
+
+    def again(self, changes: Sequence[Change]) -> bool:
+        return self._changes != list(changes) or asyncio.get_running_loop().time() >= self._until
+
+
+def _tells(table: str, old: Record | None, new: Record | None) -> bool:
+    """A change that may be one of routers or networks in Neutron. Ports of machines come and go without."""
+    if table not in ("Logical_Router", "Logical_Router_Port", "Logical_Switch"):
+        return False
+    if old is None or new is None:
+        return True
+    return any(old[c] != new[c] for c in new if c not in ("ports", "static_routes", "policies"))

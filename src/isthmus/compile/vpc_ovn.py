@@ -1,0 +1,20 @@
+"""The VPC's side of a link where the northbound database is ours to write: rows on a router of somebody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from isthmus.compile import link, policies, routes, subnets
+from isthmus.compile.edge import Maker
+from isthmus.compile.view import Joined, Side
+from isthmus.model.rows import Row
+
+
+def rows(joined: Joined, side: Side) -> Iterator[Row]:
+    maker = Maker(joined, side)
+    yield from subnets.rows(joined, side)
+    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": {"isthmus:link": "vpc"}})
+    yield link.router_port(joined, side, "link-vpc", link.VPC, maker.on_vpc("ports"))
+    yield maker.switch_port("link-vpc-port", "link-vpc", link.on_switch(joined, side))
+    yield from routes.on_vpc(joined, side)
+    yield from policies.on_vpc(joined, side, maker.name("link-vpc"), maker.on_vpc("policies"))

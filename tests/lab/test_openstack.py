@@ -1,0 +1,184 @@
+"""An OpenStack is a site: a tenant's project, router and subnets are all that anybody writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isthmus.backends.files import load
+from isthmus.lab import proof, spec, traffic
+from isthmus.lab.demo import comparable, differences
+from isthmus.lab.lab import Lab
+from isthmus.lab.pytest_plugin import unique_name
+
+from .neutron_listing import listing
+from .steps import attach, config, isthmus, write_interconnects
+
+pytestmark = pytest.mark.lab
+
+FILE = Path(__file__).with_name("cloud-and-cluster.yaml")
+
+Document = list[dict[str, Any]]
+
+
+def cloud(project: str, *subnets: Any, **more: Any) -> dict[str, Any]:
+    return {"site": "cloud", "vpc": {"project": project, "name": project}, "subnets": list(subnets), **more}
+
+
+def cluster(tenant: str, *subnets: str) -> dict[str, Any]:
+    return attach("cluster", tenant, *subnets or (f"{tenant}-pods", f"{tenant}-jobs"))
+
+
+A = [cloud("a", "a-web", "a-db", securityGroups=["default"]), cluster("a")]
+B = [cloud("b", "b-web", "b-db"), cluster("b")]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab.up(spec.load(str(FILE), name=unique_name())) as made:
+        yield made
+
+
+def use(lab: Lab, *words: str, code: int = 0, **documents: Document) -> dict[str, Any]:
+    if documents:
+        write_interconnects(lab, {f"tenant-{name}": attachments for name, attachments in documents.items()})
+    else:
+        config(lab, "interconnects.yaml").unlink(missing_ok=True)
+    return isthmus(lab, "apply", "--prune", *words, code=code)
+
+
+def proved(lab: Lab) -> proof.Proof:
+    """Every machine to every other, against the documents."""
+    configuration = load(lab.paths.config)
+    proof.settle(lab, configuration, 20)
+    return proof.prove(lab, configuration, "now")
+
+
+def test_two_projects_with_the_same_addresses_reach_their_own_counterparts_and_leave_nothing(lab: Lab) -> None:
+    """`a` lets the other side in by its security group, `b` only reaches out; what was there before is there after."""
+    # Neutron makes a project's default group when somebody looks for it first.
+    list(lab.site("cloud").cloud("isthmus").network.security_groups())
+    rows, objects = comparable(lab.snapshot()), listing(lab)
+    done = use(lab, a=A, b=B)
+    ready = {o["name"]: o["conditions"][-1]["status"] for o in done["objects"]}
+    assert ready == {"tenant-a": "True", "tenant-b": "True"}
+    assert all(call["request"].startswith("req-") for call in done["calls"])
+    found = proved(lab)
+    assert found.differences == ()
+    opened = {(c.source.name, c.target.name) for c in found.checks if c.observed and c.source.site != c.target.site}
+    assert ("cluster-a-pods-1", "cloud-a-web-2") in opened
+    assert ("cloud-b-web-1", "cluster-b-pods-2") in opened
+    assert ("cluster-b-pods-2", "cloud-b-web-1") not in opened
+    again = isthmus(lab, "apply", "--prune")
+    assert again["transactions"] == 0
+    assert isthmus(lab, "verify")["differences"] == []
+    for name in ("tenant-a", "tenant-b"):
+        isthmus(lab, "disconnect", name)
+    assert isthmus(lab, "plan", "--prune")["databases"] == []
+    assert differences(rows, comparable(lab.snapshot())) == []
+    assert listing(lab) == objects
+
+
+def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> None:
+    """A subnet that is added to the router is connected by the next pass, and withdrawn when it is gone."""
+    use(lab, a=[cloud("a", "*", securityGroups=["default"]), cluster("a")])
+    member = lab.site("cloud").cloud("a").network
+    router = member.find_router("a")
+    network = member.create_network(name="late")
+    subnet = member.create_subnet(network_id=network.id, name="late", ip_version=4, cidr="10.1.7.0/24")
+    member.add_interface_to_router(router, subnet=subnet.id)
+    try:
+        isthmus(lab, "apply")
+        assert "late" in shown(lab, "tenant-a", "cloud")
+        lab.plug("late-1", site="cloud", switch="late", host="cloud-2", addresses=["10.1.7.11/24"],
+                 gateways=["10.1.7.1"], tenant="a")  # fmt: skip
+        ways = [("late-1", "cluster-a-pods-2"), ("cluster-a-pods-2", "late-1")]
+        assert traffic.matrix(lab, ways, count=20, interval=0.05).open == set(ways)
+        lab.unplug("late-1")
+    finally:
+        member.remove_interface_from_router(router, subnet=subnet.id)
+        member.delete_network(network)
+    isthmus(lab, "apply")
+    assert shown(lab, "tenant-a", "cloud") == {"a-web", "a-db"}
+    use(lab)
+
+
+def shown(lab: Lab, interconnect: str, attachment: str) -> set[str]:
+    """Names of the subnets that an attachment connects."""
+    (found,) = isthmus(lab, "show", interconnect)["interconnects"]
+    (side,) = (a for a in found["attachments"] if a["name"] == attachment)
+    return {s["name"] for s in side["subnets"]}
+
+
+def test_a_subnet_is_defined_in_the_project_and_stays_while_machines_are_in_it(lab: Lab) -> None:
+    new = {"name": "new", "cidr": ["10.5.0.0/24", "fd05::/64"]}
+    objects = listing(lab)
+    use(lab, a=[cloud("a", "a-web", new, securityGroups=["default"]), cluster("a")])
+    member = lab.site("cloud").cloud("a").network
+    assert {s.cidr for s in member.subnets(name="new")} == {"10.5.0.0/24", "fd05::/64"}
+    lab.plug("new-1", site="cloud", switch="new", host="cloud-1", addresses=["10.5.0.11/24"],
+             gateways=["10.5.0.1"], tenant="a")  # fmt: skip
+    ways = [("new-1", "cluster-a-pods-2"), ("cluster-a-pods-2", "new-1")]
+    assert traffic.matrix(lab, ways, count=20, interval=0.05).open == set(ways)
+    use(lab, a=[cloud("a", "a-web", securityGroups=["default"]), cluster("a")])
+    assert not traffic.matrix(lab, ways, count=5).open
+    assert len(list(member.subnets(name="new"))) == 2, "somebody's machine is in it"
+    lab.unplug("new-1")
+    use(lab)
+    assert listing(lab) == objects
+
+
+@pytest.mark.parametrize(
+    ("side", "code"),
+    [
+        ({"site": "cloud", "vpc": {"project": "nobody", "name": "a"}, "subnets": ["a-web"]}, "UnknownVpc"),
+        ({"site": "cloud", "vpc": {"project": "a", "name": "b"}, "subnets": ["a-web"]}, "UnknownVpc"),
+        ({"site": "cloud", "vpc": {"project": "a", "name": "a"}, "subnets": ["a-wbe"]}, "UnknownSubnet"),
+        ({"site": "cloud", "vpc": {"project": "a", "name": "a"}, "subnets": ["b-web"]}, "UnknownSubnet"),
+        (cloud("a", "a-web", securityGroups=["none"]), "UnknownSecurityGroup"),
+        (cloud("a", {"name": "a-web", "cidr": "10.9.0.0/24"}), "CidrDiffers"),
+        (cloud("a", {"name": "other", "cidr": "10.1.1.0/25"}), "Overlap"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_and_changes_nothing(lab: Lab, side: dict[str, Any], code: str) -> None:
+    objects, rows = listing(lab), lab.snapshot()
+    said = use(lab, code=2, a=[side, cluster("a")])
+    assert code in {e["code"] for e in said["errors"]}, said
+    assert all(e["remedy"] and e["field"] for e in said["errors"])
+    assert listing(lab) == objects
+    assert lab.snapshot() == rows
+    use(lab)
+
+
+def test_an_ambiguous_name_is_refused_with_the_candidates_and_taken_by_id(lab: Lab) -> None:
+    member = lab.site("cloud").cloud("a").network
+    twin = member.create_router(name="a")
+    try:
+        said = use(lab, code=2, a=A)
+        assert [e["code"] for e in said["errors"]] == ["AmbiguousVpc"]
+        ids = {r.id for r in member.routers(name="a")}
+        assert len(ids) == 2
+        assert all(i in said["errors"][0]["message"] for i in ids)
+        (mine,) = ids - {twin.id}
+        by_id = {"site": "cloud", "vpc": {"id": mine}, "subnets": ["a-web"]}
+        use(lab, a=[by_id, cluster("a")])
+    finally:
+        use(lab)
+        member.delete_router(twin)
+
+
+def test_a_lost_network_of_ours_is_made_again_and_a_lost_database_finds_the_old_one(lab: Lab) -> None:
+    use(lab, a=A)
+    before = listing(lab)
+    for table in ("Logical_Router", "Logical_Switch_Port"):
+        for line in lab.site("cloud").nbctl("--bare", "--columns=_uuid,name", "list", table).split("\n\n"):
+            uuid, _, name = line.partition("\n")
+            if name.startswith("isthmus-") and table == "Logical_Router":
+                lab.site("cloud").nbctl("destroy", table, uuid)
+    isthmus(lab, "apply")
+    assert listing(lab) == before, "a second link beside the one that Neutron still has"
+    assert proved(lab).differences == ()
+    use(lab)

@@ -1,0 +1,128 @@
+"""Neutron lives on beside us: what it, its tools and its tenants do costs no packet and changes nothing of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from isthmus.lab.lab import Lab
+from snapshots import owned
+from unixes import look
+
+from .openstack_steps import OF_A, OF_B, everything, joined, sync
+from .steps import isthmus
+from .test_live_change import nothing_lost
+
+pytestmark = pytest.mark.lab
+
+PAIRS = OF_A + OF_B
+
+OF_NEUTRON = ("pvlan_pg_drop", "SegmentHostMapping")
+"""What the tool says of a cloud that has never seen us: its own group, made late, and chassis that ovn-ic shows it."""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with joined() as made:
+        yield made
+
+
+def nothing_to_do(lab: Lab) -> None:
+    """We want nothing else than before, and say so."""
+    assert isthmus(lab, "plan", "--prune")["databases"] == []
+
+
+def test_neutrons_own_repair_reports_nothing_about_us_and_changes_nothing(lab: Lab) -> None:
+    before = everything(lab)
+    said = sync(lab, "log")
+    told = [line for line in said.splitlines() if re.search(r" (WARNING|ERROR|CRITICAL) .*ovn_db_sync ", line)]
+    assert [line for line in told if not any(word in line for word in OF_NEUTRON)] == []
+    ours = {r["_uuid"] for r in owned(look(lab, "nb/cloud"))["nb/cloud"].values()}
+    assert len(ours) > 20
+    named = re.compile("isthmus[-: ]|" + "|".join(ours))
+    assert [line for line in said.splitlines() if named.search(line)] == []
+    assert everything(lab) == before
+    with nothing_lost(lab, *PAIRS):
+        sync(lab, "repair")
+    assert {r["_uuid"] for r in owned(look(lab, "nb/cloud"))["nb/cloud"].values()} == ours
+    assert everything(lab)[1] == before[1]
+    nothing_to_do(lab)
+
+
+def test_a_router_is_renamed_and_has_its_own_routes_edited(lab: Lab) -> None:
+    member = lab.site("cloud").cloud("a").network
+    router = member.find_router("a")
+    before = everything(lab)
+    mine = {"destination": "192.0.2.0/24", "nexthop": "10.1.2.99"}
+    with nothing_lost(lab, *PAIRS):
+        member.update_router(router, description="mine")
+        member.add_extra_routes_to_router(router, {"router": {"routes": [mine]}})
+        nothing_to_do(lab)
+        member.remove_extra_routes_from_router(router, {"router": {"routes": [mine]}})
+        # She sets the whole list, as old tools do, with what she saw in it.
+        seen = member.get_router(router).routes
+        member.update_router(router, routes=[*seen, mine])
+        member.update_router(router, routes=seen)
+        member.update_router(router, description="", name="other")
+        member.update_router(router, name="a")
+    rows, objects = everything(lab)
+    assert objects == before[1]
+    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
+    nothing_to_do(lab)
+
+
+def test_a_gateway_a_floating_address_and_a_forwarded_port_come_and_go(lab: Lab) -> None:
+    admin, member = (lab.site("cloud").cloud(user).network for user in ("admin", "a"))
+    outside, router = admin.find_network("ext"), member.find_router("a")
+    port = admin.find_port("cloud-a-db-1")
+    other = admin.find_port("cloud-a-web-2")
+    before = everything(lab)
+    with nothing_lost(lab, *PAIRS):
+        member.update_router(router, external_gateway_info={"network_id": outside.id})
+        floating = member.create_ip(floating_network_id=outside.id, port_id=port.id)
+        shared = member.create_ip(floating_network_id=outside.id)
+        forwarded = member.create_floating_ip_port_forwarding(
+            shared, protocol="tcp", external_port=8080, internal_port=80, internal_port_id=other.id,
+            internal_ip_address="10.1.1.12",
+        )  # fmt: skip
+        nothing_to_do(lab)
+        member.delete_floating_ip_port_forwarding(shared, forwarded)
+        member.delete_ip(floating)
+        member.delete_ip(shared)
+        member.update_router(router, external_gateway_info={})
+    rows, objects = everything(lab)
+    assert objects == before[1]
+    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
+    nothing_to_do(lab)
+
+
+def test_networks_and_subnets_are_edited(lab: Lab) -> None:
+    """Names that nothing of ours uses, options of DHCP, descriptions; and a further network on the router."""
+    member = lab.site("cloud").cloud("a").network
+    network, subnet = member.find_network("a-web"), member.find_subnet("a-db")
+    before = everything(lab)[1]
+    with nothing_lost(lab, *PAIRS):
+        member.update_network(network, name="renamed", description="mine")
+        member.update_subnet(subnet, dns_nameservers=["192.0.2.53"], description="mine")
+        new = member.create_network(name="unlisted")
+        within = member.create_subnet(network_id=new.id, name="unlisted", ip_version=4, cidr="10.1.8.0/24")
+        router = member.find_router("a")
+        member.add_interface_to_router(router, subnet=within.id)
+        nothing_to_do(lab)
+        member.remove_interface_from_router(router, subnet=within.id)
+        member.delete_network(new)
+        member.update_subnet(subnet, dns_nameservers=[], description="")
+        member.update_network(network, name="a-web", description="")
+    assert everything(lab)[1] == before
+    nothing_to_do(lab)
+
+
+def test_the_clouds_databases_are_restarted(lab: Lab) -> None:
+    before = everything(lab)[1]
+    with nothing_lost(lab, *PAIRS):
+        for short in ("nb", "sb"):
+            lab.site("cloud").daemon(short).restart()
+    assert everything(lab)[1] == before
+    nothing_to_do(lab)

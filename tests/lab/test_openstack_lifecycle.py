@@ -1,0 +1,100 @@
+"""What a tenant takes away under us, and an API that is down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from openstack.exceptions import ConflictException
+
+from isthmus.lab.lab import Lab
+from isthmus.lab.traffic import matrix
+from snapshots import owned
+from unixes import look, until
+
+from .neutron_listing import listing
+from .openstack_steps import OF_A, OF_B, B, answers, join, joined, reasons
+from .steps import isthmus, warm, write_interconnects
+from .test_live_change import nothing_lost, serving
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with joined() as made:
+        yield made
+
+
+def ours(lab: Lab, name: str) -> list[str]:
+    """Rows and objects in Neutron that bear the mark of an Interconnect."""
+    rows = [f"{d} {key}" for d, found in owned(look(lab)).items() for key in found if f" {name}/" in key]
+    marked = [k for k, one in listing(lab).items() if f"[isthmus default {name}/" in (one.get("description") or "")]
+    return rows + marked
+
+
+def test_a_member_cannot_take_our_link_away_or_delete_the_router_under_it(lab: Lab) -> None:
+    admin, member = (lab.site("cloud").cloud(user).network for user in ("admin", "a"))
+    router = member.find_router("a")
+    link = next(n for n in admin.networks() if "tenant-a/cloud/link" in (n.description or ""))
+    port = next(p for p in admin.ports(network_id=link.id, device_id=router.id))
+    before = listing(lab)
+    assert not [n for n in member.networks() if n.id == link.id]
+    assert not [p for p in member.ports() if p.id == port.id]
+    with nothing_lost(lab, *OF_A):
+        for path, body in (
+            (f"/routers/{router.id}/remove_router_interface", {"port_id": port.id}),
+            (f"/routers/{router.id}/remove_router_interface", {"subnet_id": port.fixed_ips[0]["subnet_id"]}),
+            (f"/ports/{port.id}", {"port": {"admin_state_up": False}}),
+            (f"/networks/{link.id}", {"network": {"admin_state_up": False}}),
+        ):
+            # Neutron answers 500 where a member names a port of a router that she does not see.
+            assert member.put(path, json=body, raise_exc=False).status_code >= 400, path
+        for path in (f"/ports/{port.id}", f"/networks/{link.id}", f"/subnets/{port.fixed_ips[0]['subnet_id']}"):
+            assert member.delete(path, raise_exc=False).status_code in (403, 404, 409), path
+        intruder = {"port": {"network_id": link.id}}
+        assert member.post("/ports", json=intruder, raise_exc=False).status_code in (403, 404)
+        with pytest.raises(ConflictException):
+            member.delete_router(router)
+    assert listing(lab) == before
+
+
+def test_a_subnet_that_the_tenant_takes_off_the_router_is_told_and_withdrawn(lab: Lab) -> None:
+    member = lab.site("cloud").cloud("a").network
+    router, subnet = member.find_router("a"), member.find_subnet("a-db")
+    kept = [("cloud-a-web-1", "cluster-a-pods-2"), ("cluster-a-pods-2", "cloud-a-web-1")]
+    with serving(lab), nothing_lost(lab, *kept, *OF_B):
+        member.remove_interface_from_router(router, subnet=subnet.id)
+
+        def withdrawn() -> bool:
+            return "10.1.2.0/24" not in lab.site("cluster").nbctl("lr-route-list", "a")
+
+        try:
+            until("the far side no longer has a route to it", withdrawn, within=20)
+            assert "SubnetOfAnotherVpc" in reasons(lab, "tenant-a")["Accepted"]
+        finally:
+            member.add_interface_to_router(router, subnet=subnet.id)
+        until("it is back", lambda: not withdrawn(), within=20)
+    isthmus(lab, "apply", "--prune")
+    warm(lab, [("cloud-a-db-1", "cluster-a-pods-2")])
+
+
+def test_what_is_removed_while_the_api_is_down_is_cut_at_once_and_finished_later(lab: Lab) -> None:
+    before = listing(lab)
+    api = lab.site("cloud").daemon("neutron")
+    try:
+        with nothing_lost(lab, *OF_B):
+            api.stop()
+            write_interconnects(lab, {"tenant-b": B})
+            isthmus(lab, "apply", "--prune", "--wait", "none", code=1)
+            assert not matrix(lab, OF_A, count=3).open, "the far side is cut at once"
+            api.start()
+            answers(lab)
+            isthmus(lab, "apply", "--prune")
+        assert ours(lab, "tenant-a") == []
+    finally:
+        api.start()
+        answers(lab)
+        join(lab)
+    warm(lab, OF_A)
+    assert {k for k, one in before.items() if "[isthmus" not in (one.get("description") or "")} <= listing(lab).keys()

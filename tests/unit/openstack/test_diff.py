@@ -1,0 +1,167 @@
+"""What Neutron of a real cloud showed while `tenant-a` was connected (`listing.json`).
+
+What of it is ours, and what a pass would do about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isthmus.backends.changes import Change, Owner
+from isthmus.backends.openstack.diff import diff
+from isthmus.backends.openstack.listing import Listing
+from isthmus.backends.openstack.marks import description, tags
+from isthmus.backends.openstack.owned import Place, owned
+from isthmus.model.rows import Parent, Row, Value
+
+WRITTEN = json.loads(Path(__file__).with_name("listing.json").read_text(encoding="utf-8"))
+OWNER = Owner("default", "0123456789abcdef")
+LINK = "tenant-a/cloud/link"
+
+
+def listing(**tables: Any) -> Listing:
+    """The cloud's, with some tables replaced."""
+    return Listing(
+        WRITTEN["project"], frozenset(WRITTEN["extensions"]), {**WRITTEN["tables"], **tables}, WRITTEN["projects"]
+    )
+
+
+def mine(found: Listing) -> Mapping[Place, tuple[Mapping[str, Any], ...]]:
+    return owned(found, "default").get("tenant-a", {})
+
+
+def link_network(found: Listing) -> str:
+    return str(mine(found)["network", LINK][0]["id"])
+
+
+def changes(found: Listing, *desired: Row, in_use: bool = False) -> list[Change]:
+    return diff(desired, mine(found), found, OWNER, lambda _: in_use)
+
+
+def network(key: str, name: str, project: str = "") -> Row:
+    return Row("neutron/cloud", "network", key, {"name": name, "project": project}, None, "spec")
+
+
+def test_everything_of_ours_is_found_by_its_marks_and_nothing_else() -> None:
+    found = listing()
+    subnet = "tenant-a/cloud/subnet/11507a0e2f5e"
+    group = next(iter(found.tables["security_group_rule"].values()))["security_group_id"]
+    assert set(mine(found)) == {
+        ("network", LINK),
+        ("subnet", f"{LINK}/4"),
+        ("subnet", f"{LINK}/6"),
+        ("router_interface", f"{LINK}-vpc"),
+        ("network", subnet),
+        ("subnet", f"{subnet}/4"),
+        ("subnet", f"{subnet}/6"),
+        ("router_interface", f"{subnet}/gateway/4"),
+        ("router_interface", f"{subnet}/gateway/6"),
+        ("extra_route", "tenant-a/cloud/vpc/route/10.2.1.0/24"),
+        ("extra_route", "tenant-a/cloud/vpc/route/10.2.2.0/24"),
+        ("extra_route", "tenant-a/cloud/vpc/route/169.254.128.8/29"),
+        ("extra_route", "tenant-a/cloud/vpc/route/fd00:2:1::/64"),
+        ("extra_route", "tenant-a/cloud/vpc/route/fd69:7374:0:1::/64"),
+        ("address_group", "tenant-a/cloud/peers"),
+        ("security_group_rule", f"tenant-a/cloud/admit/{group}/4"),
+        ("security_group_rule", f"tenant-a/cloud/admit/{group}/6"),
+    }
+    assert set(owned(found, "default")) == {"tenant-a"}
+    assert owned(found, "somebody-else") == {}
+
+
+def test_what_nothing_asks_for_is_removed_but_for_a_subnet_in_use() -> None:
+    found = listing()
+    assert {(c.op, c.table, c.key) for c in changes(found)} == {("remove", *place) for place in mine(found)}
+    kept = {(c.table, c.key) for c in changes(found, in_use=True)}
+    assert {place for place in mine(found) if place not in kept} == {p for p in mine(found) if "/subnet/" in p[1]}
+
+
+def tenants_networks() -> Iterator[tuple[str, dict[str, Any]]]:
+    for i, one in WRITTEN["tables"]["network"].items():
+        if one["project_id"] != WRITTEN["project"] and not one["description"]:
+            yield i, one
+
+
+@pytest.mark.parametrize("words", ["description", "tags"])
+def test_a_tenants_network_with_the_mark_of_a_link_is_not_ours(words: str) -> None:
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    for i, _ in tenants_networks():
+        if words == "description":
+            networks[i]["description"] = description("default", LINK)
+        else:
+            networks[i]["tags"] = sorted(tags("default", LINK))
+    assert mine(listing(network=networks)) == mine(listing())
+
+
+def test_a_subnets_mark_in_another_project_is_not_taken_for_the_subnet() -> None:
+    """It is removed, as all that bears our mark and is not asked for; a router never gets onto it."""
+    key = "tenant-a/cloud/subnet/11507a0e2f5e"
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    (own,) = mine(listing())["network", key]
+    forged, _ = next((i, n) for i, n in tenants_networks() if n["project_id"] != own["project_id"])
+    networks[forged] |= {"description": description("default", key), "name": "new"}
+    del networks[own["id"]]
+    found = changes(listing(network=networks), network(key, "new", own["project_id"]))
+    here = [(c.op, c.uuid) for c in found if (c.table, c.key) == ("network", key)]
+    assert here == [("remove", forged), ("add", None)]
+
+
+@pytest.mark.parametrize("lost", ["description", "tags"])
+def test_one_of_the_two_marks_is_enough_and_the_other_is_written_again(lost: str) -> None:
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    link = link_network(listing())
+    networks[link][lost] = "" if lost == "description" else []
+    (change,) = [c for c in changes(listing(network=networks), network(LINK, networks[link]["name"])) if c.key == LINK]
+    assert (change.op, change.uuid) == ("change", link)
+    expected = {"description": description("default", LINK), "tags": tags("default", LINK)}
+    assert change.columns == {lost: expected[lost]}
+
+
+def interface(**other: Value) -> Row:
+    (port,) = mine(listing())["router_interface", f"{LINK}-vpc"]
+    columns: dict[str, Value] = {
+        "router": port["device_id"],
+        "fixed_ips": frozenset(f["ip_address"] for f in port["fixed_ips"]),
+        "mac_address": port["mac_address"],
+        "name": port["name"],
+    }
+    parent = Parent("network", "ports", key=LINK)
+    return Row("neutron/cloud", "router_interface", f"{LINK}-vpc", columns | other, parent, "spec")
+
+
+def of_interface(found: Listing, row: Row) -> list[tuple[str, dict[str, Value]]]:
+    return [(c.op, dict(c.columns)) for c in changes(found, row) if c.key == row.key]
+
+
+def test_a_port_that_no_router_has_is_given_to_its_router_and_one_that_another_has_is_made_anew() -> None:
+    found = listing()
+    assert of_interface(found, interface()) == []
+    assert [op for op, _ in of_interface(found, interface(mac_address="0a:00:00:00:00:01"))] == ["remove", "add"]
+    ports = deepcopy(WRITTEN["tables"]["port"])
+    (port,) = mine(found)["router_interface", f"{LINK}-vpc"]
+    ports[port["id"]] |= {"device_id": "", "device_owner": ""}
+    assert of_interface(listing(port=ports), interface()) == [("change", {"router": port["device_id"]})]
+
+
+def test_a_narrower_rule_with_our_mark_is_replaced() -> None:
+    rules = deepcopy(WRITTEN["tables"]["security_group_rule"])
+    first = next(r for r in rules.values() if r["ethertype"] == "IPv4")
+    key = f"tenant-a/cloud/admit/{first['security_group_id']}/4"
+    columns: dict[str, Value] = {"ethertype": "IPv4", "remote_address_group": "tenant-a/cloud/peers"}
+    parent = Parent("security_group", "rules", uuid=first["security_group_id"])
+    row = Row("neutron/cloud", "security_group_rule", key, columns, parent, "spec")
+    assert not [c for c in changes(listing(), row) if c.key == key]
+    first["protocol"] = "tcp"
+    assert [c.op for c in changes(listing(security_group_rule=rules), row) if c.key == key] == ["remove", "add"]
+
+
+def test_without_address_groups_nothing_asks_for_them() -> None:
+    old = Listing(WRITTEN["project"], frozenset({"router", "extraroute-atomic"}), WRITTEN["tables"])
+    row = Row("neutron/cloud", "address_group", "tenant-a/cloud/peers", {"name": "n"}, None, "spec")
+    assert not [c for c in diff([row], {}, old, OWNER, lambda _: False)]
