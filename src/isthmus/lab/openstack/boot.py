@@ -35,7 +35,7 @@ class Boot:
             for host in self.cloud.site.site.hosts
             if self.cloud.site.site.runs_guests(host)
         }
-        offer = pool.submit(self._offer, picture, [data, *services.values()])
+        offer = pool.submit(self._offer, picture, [services[name] for name in ("keystone", "glance", "nova")])
         zones = pool.submit(self._zones, offer, started)
         return [*started.values(), zones, pool.submit(self._boot, offer, [zones, provision])]
 
