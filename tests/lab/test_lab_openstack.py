@@ -143,6 +143,21 @@ def test_neutron_alone_writes_the_northbound_database(cloud: Lab) -> None:
     assert owned and all("neutron:revision_number" in ids for ids in owned)
 
 
+def test_neutrons_key_opens_its_sites_databases_and_a_hosts_does_not(cloud: Lab) -> None:
+    site = cloud.site("cloud")
+    for remote, database in ((site.nb, "OVN_Northbound"), (site.sb, "OVN_Southbound")):
+        options = ["--timeout=5", "list-tables", remote, database]
+        for place, name, trust, opens in (
+            ("cloud", "neutron", "--ca-cert=/run/pki/nb-ca.pem", True),
+            ("cloud-1", "chassis", "--bootstrap-ca-cert=/run/trusted-at-first-sight.pem", False),
+        ):
+            keys = [f"--certificate=/run/pki/{name}.pem", f"--private-key=/run/pki/{name}-key.pem", trust]
+            done = cloud.exec(place, ["ovsdb-client", *keys, *options])
+            assert (done.returncode == 0) == opens, (place, remote, done.stderr)
+    assert "neutron" not in cloud.exec("cloud-1", ["find", "/run", "-name", "*key.pem"]).stdout
+    assert not cloud.exec("cloud-1", ["ls", str(cloud.paths.operator)]).stdout
+
+
 def test_the_documents_name_the_cloud_the_project_and_the_groups(cloud: Lab) -> None:
     documents = list(yaml.safe_load_all((cloud.paths.config / "fabric.yaml").read_text(encoding="utf-8")))
     site = documents[1]["spec"]
