@@ -201,7 +201,10 @@ def remove(name: str, timeout: float = 10.0) -> bool:
     if not directory.is_dir():
         return False
     stop(name, timeout)
-    shutil.rmtree(directory)
+    while directory.is_dir():
+        # Somebody else may be removing it as well.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
     with suppress(OSError):  # other labs are in it
         base().rmdir()
     return True
