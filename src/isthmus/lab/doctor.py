@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,13 @@ def _files(wanted: Mapping[str, str]) -> list[Check]:
 
 def _overlay() -> Check:
     """What a host that runs guests writes to /etc and /var stays its own."""
-    ok = "\toverlay\n" in Path("/proc/filesystems").read_text(encoding="ascii")
+
+    def known() -> bool:
+        return "\toverlay\n" in Path("/proc/filesystems").read_text(encoding="ascii")
+
+    if not known() and (modprobe := shutil.which("modprobe", path=environment()["PATH"])):
+        subprocess.run([modprobe, "--quiet", "overlay"], stderr=subprocess.DEVNULL, check=False)
+    ok = known()
     return Check("overlay filesystems", ok, "yes" if ok else "no", "" if ok else "modprobe overlay")
 
 

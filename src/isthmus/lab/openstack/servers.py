@@ -18,7 +18,8 @@ from isthmus.lab.openstack.cloud import Cloud
 MEMORY = 128
 """MiB of a guest."""
 COMMAND_LINE = "console=ttyS0 loglevel=4 panic=-1 clocksource=hpet mitigations=off cryptomgr.notests nokaslr"
-"""The processor's own counter cannot be relied on: it was measured while others had the machine's processors."""
+"""The processor's own counter cannot be relied on: it was measured while others had the machine's processors. The rest
+spares tenths of a second of emulation."""
 LOOK = 0.5
 """Seconds between two looks at what is awaited."""
 WORKERS = 4
@@ -50,14 +51,14 @@ class Servers:
         """Kernel and RAM disk, and the empty disk of those that boot with them."""
         kernel = self._image("kernel", "aki", image.kernel.read_bytes())
         initrd = self._image("initrd", "ari", image.initrd.read_bytes())
-        with_ = {
+        boots = {
             "kernel_id": kernel,
             "ramdisk_id": initrd,
             "os_command_line": COMMAND_LINE,
             "hw_qemu_guest_agent": "yes",
             "hw_time_hpet": "true",
         }
-        self.image = self._image("guest", "qcow2", image.disk.read_bytes(), "bare", with_)
+        self.image = self._image("guest", "qcow2", image.disk.read_bytes(), "bare", boots)
 
     def _image(
         self, name: str, disk: str, data: bytes, container: str = "", properties: Mapping[str, str] | None = None
