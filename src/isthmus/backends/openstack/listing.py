@@ -41,7 +41,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Table -> what is asked for, besides the id."""
 
-NEEDED = {"router": "Neutron's L3 service", "extraroute-atomic": "OpenStack Ussuri or later"}
+NEEDED = {"router": "Neutron's L3 service", "extraroute-atomic": "Neutron 28 (2026.1) or later, with ML2/OVN"}
 """Extensions without which nothing goes, and who has them."""
 
 ADDRESS_GROUPS = frozenset({"address-group", "security-groups-remote-address-group"})
