@@ -100,7 +100,8 @@ def test_the_commands_of_the_command_line_document_run(lab: Lab) -> None:
     lines = commands(ROOT / "docs" / "command-line.md")
     assert len(lines) >= 15
     for line in lines:
-        if not line.startswith("isthmus demo"):
+        # This lab has no projects: tests/lab/test_verify_openstack.py traces from one.
+        if not line.startswith("isthmus demo") and "/my-project/" not in line:
             shell.run(line)
 
 

@@ -24,7 +24,7 @@ LOOK = 0.5
 """Seconds between two looks at what is awaited."""
 WORKERS = 4
 PROVIDERS = "resource_providers"
-PATIENCE = 240.0
+PATIENCE = 600.0
 """Seconds that anything may take on a busy machine: everything is emulated, and many boot at once."""
 
 
