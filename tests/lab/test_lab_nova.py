@@ -128,7 +128,7 @@ def test_a_rebooted_guest_is_another_and_answers_again_while_others_carry_on(clo
         reports = streams.stop(settle=2.0)
     assert cloud.exec(WEB, ["test", "-e", "/run/before"]).returncode == 1
     assert within(30, lambda: crosses(cloud))
-    # A tap that goes and comes again makes the userspace datapath set itself up anew, which may cost a packet under way.
+    # A tap that goes and comes makes the userspace datapath set itself up anew, which may cost a packet under way.
     assert sum(len(report.lost) for report in reports.values()) <= hard
 
 
