@@ -52,7 +52,7 @@ class Demo:
         self.problems: list[Problem] = []
         for site in lab.sites:
             if site.layout.site.type == "openstack":
-                # Neutron makes a project's default group when it is looked for first: that of our own is none of our work.
+                # Neutron makes a project's default group when it is looked for first: our own is none of our work.
                 list(site.cloud("isthmus").network.security_groups())
         self._before = comparable(lab.snapshot())
 
