@@ -123,14 +123,19 @@ def prove(lab: Lab, configuration: Configuration, phase: str, *, count: int = 3)
 
 
 def settle(lab: Lab, configuration: Configuration, seconds: float) -> bool:
-    """Send until every pair that the documents let through got a packet; False where that takes longer.
+    """Send until each pair that the documents let through got a packet by each IP version; False where it takes longer.
 
     Ready speaks of gateway chassis. On a busy machine the hosts of machines may be a moment behind them.
     """
-    left = {p for p in traffic.pairs(lab.machines) if wanted(configuration, lab.machine(p[0]), lab.machine(p[1]))}
     deadline = time.monotonic() + seconds
+    return all([_settle(lab, configuration, version, deadline) for version in PROTOCOLS.values()])
+
+
+def _settle(lab: Lab, configuration: Configuration, version: int, deadline: float) -> bool:
+    pairs = traffic.pairs(lab.machines, version)
+    left = {p for p in pairs if wanted(configuration, lab.machine(p[0]), lab.machine(p[1]))}
     while left and time.monotonic() < deadline:
-        left -= traffic.matrix(lab, sorted(left), count=1).open
+        left -= traffic.matrix(lab, sorted(left), count=1, version=version).open
     return not left
 
 
