@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,25 +14,10 @@ from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 
 from .neutron_listing import listing
-from .steps import attach, config, isthmus, write_interconnects
+from .openstack_steps import FILE, A, B, Document, cloud
+from .steps import config, isthmus, write_interconnects
 
 pytestmark = pytest.mark.lab
-
-FILE = Path(__file__).with_name("cloud-and-cluster.yaml")
-
-Document = list[dict[str, Any]]
-
-
-def cloud(project: str, *subnets: Any, **more: Any) -> dict[str, Any]:
-    return {"site": "cloud", "vpc": {"project": project, "name": project}, "subnets": list(subnets), **more}
-
-
-def cluster(tenant: str, *subnets: str) -> dict[str, Any]:
-    return attach("cluster", tenant, *subnets or (f"{tenant}-pods", f"{tenant}-jobs"))
-
-
-A = [cloud("a", "a-web", "a-db", securityGroups=["default"]), cluster("a")]
-B = [cloud("b", "b-web", "b-db"), cluster("b")]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +68,7 @@ def test_two_projects_with_the_same_addresses_reach_their_own_counterparts_and_l
 
 def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> None:
     """A subnet that is added to the router is connected by the next pass, and withdrawn when it is gone."""
-    use(lab, a=[cloud("a", "*", securityGroups=["default"]), cluster("a")])
+    use(lab, a=[cloud("a", "*", securityGroups=["default"]), A[1]])
     member = lab.site("cloud").cloud("a").network
     router = member.find_router("a")
     network = member.create_network(name="late")
@@ -116,14 +100,14 @@ def shown(lab: Lab, interconnect: str, attachment: str) -> set[str]:
 def test_a_subnet_is_defined_in_the_project_and_stays_while_machines_are_in_it(lab: Lab) -> None:
     new = {"name": "new", "cidr": ["10.5.0.0/24", "fd05::/64"]}
     objects = listing(lab)
-    use(lab, a=[cloud("a", "a-web", new, securityGroups=["default"]), cluster("a")])
+    use(lab, a=[cloud("a", "a-web", new, securityGroups=["default"]), A[1]])
     member = lab.site("cloud").cloud("a").network
     assert {s.cidr for s in member.subnets(name="new")} == {"10.5.0.0/24", "fd05::/64"}
     lab.plug("new-1", site="cloud", switch="new", host="cloud-1", addresses=["10.5.0.11/24"],
              gateways=["10.5.0.1"], tenant="a")  # fmt: skip
     ways = [("new-1", "cluster-a-pods-2"), ("cluster-a-pods-2", "new-1")]
     assert traffic.matrix(lab, ways, count=20, interval=0.05).open == set(ways)
-    use(lab, a=[cloud("a", "a-web", securityGroups=["default"]), cluster("a")])
+    use(lab, a=[cloud("a", "a-web", securityGroups=["default"]), A[1]])
     assert not traffic.matrix(lab, ways, count=5).open
     assert len(list(member.subnets(name="new"))) == 2, "somebody's machine is in it"
     lab.unplug("new-1")
@@ -145,7 +129,7 @@ def test_a_subnet_is_defined_in_the_project_and_stays_while_machines_are_in_it(l
 )
 def test_what_cannot_be_meant_is_refused_and_changes_nothing(lab: Lab, side: dict[str, Any], code: str) -> None:
     objects, rows = listing(lab), lab.snapshot()
-    said = use(lab, code=2, a=[side, cluster("a")])
+    said = use(lab, code=2, a=[side, A[1]])
     assert code in {e["code"] for e in said["errors"]}, said
     assert all(e["remedy"] and e["field"] for e in said["errors"])
     assert listing(lab) == objects
@@ -164,7 +148,7 @@ def test_an_ambiguous_name_is_refused_with_the_candidates_and_taken_by_id(lab: L
         assert all(i in said["errors"][0]["message"] for i in ids)
         (mine,) = ids - {twin.id}
         by_id = {"site": "cloud", "vpc": {"id": mine}, "subnets": ["a-web"]}
-        use(lab, a=[by_id, cluster("a")])
+        use(lab, a=[by_id, A[1]])
     finally:
         use(lab)
         member.delete_router(twin)

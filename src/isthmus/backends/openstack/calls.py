@@ -13,7 +13,8 @@ from typing import Any
 
 from isthmus.backends.changes import Change, is_subnet
 from isthmus.backends.openstack.api import Api, Refused
-from isthmus.backends.openstack.listing import Listing
+from isthmus.backends.openstack.diff import RESOURCE
+from isthmus.backends.openstack.listing import Listing, path_of
 from isthmus.backends.openstack.owned import Place
 from isthmus.errors import Bug, Conflict, Problem
 
@@ -73,7 +74,7 @@ class Calls:
 
     def _made(self, resource: str, body: Mapping[str, Any]) -> str:
         """Make it; tags take a call of their own, and packets do not wait for them."""
-        path = f"/{resource.replace('_', '-')}s"
+        path = path_of(resource)
         given = dict(body)
         tags = sorted(given.pop("tags", ()))
         made = str(self._send("POST", path, {resource: given})[resource]["id"])
@@ -168,8 +169,8 @@ class Calls:
     # -- changing -------------------------------------------------------------------------------------------
 
     def _change(self, change: Change) -> None:
-        resource = "port" if change.table == "router_interface" else change.table
-        path = f"/{resource.replace('_', '-')}s/{change.uuid}"
+        resource = RESOURCE.get(change.table, change.table)
+        path = f"{path_of(resource)}/{change.uuid}"
         columns = dict(change.columns)
         tags, addresses, router = (columns.pop(c, None) for c in ("tags", "addresses", "router"))
         if columns:
@@ -205,7 +206,7 @@ class Calls:
         if change.uuid is None:
             raise Bug(Problem("NoId", f"{change.table} {change.key} cannot be removed without its id"))
         if change.table != "router_interface":
-            self._send("DELETE", f"/{change.table.replace('_', '-')}s/{change.uuid}")
+            self._send("DELETE", f"{path_of(change.table)}/{change.uuid}")
         elif change.parent is None:
             self._send("DELETE", f"/ports/{change.uuid}")
         else:

@@ -111,10 +111,18 @@ def fetch(api: Api, owner: str) -> Listing:
     return Listing(api.project, extensions, tables, known)
 
 
+def path_of(resource: str) -> str:
+    """Where the API has all of a kind.
+
+    >>> path_of("security_group")
+    '/security-groups'
+    """
+    return f"/{resource.replace('_', '-')}s"
+
+
 def _list(api: Api, table: str, **query: Any) -> Table:
     """One kind of resource, page by page where the API gives pages."""
-    collection = f"{table}s"
-    path = f"/{collection.replace('_', '-')}"
+    collection, path = f"{table}s", path_of(table)
     wanted = {"fields": ("id", *FIELDS[table]), **query}
     found: dict[str, Object] = {}
     while True:

@@ -59,7 +59,7 @@ class OpenStackSite(OvnSite):
         self._dirty = asyncio.Event()
         super().__init__(site, owner, wake, writes=writes)
         self.api = Api(site.cloud)
-        self._wake, self._owner_name, self._writes = wake, owner, writes
+        self._wake, self._owner_name = wake, owner
         self._listing: Listing | None = None
         self._neutron: NeutronFacts | None = None
         self._owned: Owned = {}
@@ -134,19 +134,24 @@ class OpenStackSite(OvnSite):
             except IsthmusError as error:
                 if self._failure != error.problems[0]:
                     log.warning("%s", error)
-                self._failure = error.problems[0]
-                self._wake()
+                self._fail(error.problems[0])
                 return
             except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
                 log.exception("cloud %s", self.site.cloud)
-                self._failure = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
-                self._wake()
+                self._fail(self._fault(error))
                 return
             recovered, self._failure = self._failure is not None, None
             if listing != self._listing:
                 self._take(listing)
             elif recovered:
                 self._wake()
+
+    def _fail(self, problem: Problem) -> None:
+        self._failure = problem
+        self._wake()
+
+    def _fault(self, error: Exception) -> Problem:
+        return Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
 
     async def _whole(self) -> Listing:
         """A listing that holds all that it must hold. Raises WorldError.
@@ -284,18 +289,19 @@ class OpenStackSite(OvnSite):
         except Conflict as error:
             log.info("interconnect %s: %s", interconnect, error)
         except IsthmusError as error:
-            before = self._refused.get(interconnect)
-            self._refused[interconnect] = _Refusal(error.problems[0], changes, before)
+            self._refuse(interconnect, error.problems[0], changes)
             log.warning("interconnect %s: %s", interconnect, error)
         except Exception as error:
             log.exception("interconnect %s", interconnect)
-            problem = Problem("Fault", f"cloud {self.site.cloud!r}: {error!r}", remedy="please report it")
-            self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
+            self._refuse(interconnect, self._fault(error), changes)
         finally:
             if not self._closing:
                 await self._list()
             del self._calling[interconnect]
             self._wake()
+
+    def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
+        self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
 
     def _run(self, interconnect: str, changes: list[Change]) -> None:
         assert self._listing is not None
