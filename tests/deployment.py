@@ -371,6 +371,8 @@ class Pretender:
         self._paused = threading.Event()
         self.frozen: set[str] = set()
         """Sites whose chassis work nothing off."""
+        self.overlooked: dict[str, str] = {}
+        """Router port -> MAC, or "*"; while its row has that spelling, no chassis carries the port (ADR 0017)."""
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -433,8 +435,9 @@ class Pretender:
         for row in nb["Logical_Router_Port"].values():
             if row["gateway_chassis"]:
                 best = sorted((nb["Gateway_Chassis"][g] for g in row["gateway_chassis"]), key=lambda g: -g["priority"])
+                seen = self.overlooked.get(row["name"], "") not in (row["mac"], "*")
                 carried[f"cr-{row['name']}"] = next(
-                    (g["chassis_name"] for g in best if g["chassis_name"] in chassis), None
+                    (g["chassis_name"] for g in best if seen and g["chassis_name"] in chassis), None
                 )
         there = {row["logical_port"]: row for row in sb["Port_Binding"].values()}
         operations = self._bindings(
@@ -474,15 +477,9 @@ class Pretender:
             where = [["logical_port", "==", name]]
             if name not in wanted:
                 operations.append({"op": "delete", "table": "Port_Binding", "where": where})
-            elif name in carried and carried[name] and row["chassis"] != chassis[carried[name]]:
-                operations.append(
-                    {
-                        "op": "update",
-                        "table": "Port_Binding",
-                        "where": where,
-                        "row": {"chassis": ["uuid", chassis[carried[name]]]},
-                    }
-                )
+            elif name in carried and row["chassis"] != (chassis[on] if (on := carried[name]) else None):
+                value = ["uuid", chassis[on]] if on else ["set", []]
+                operations.append({"op": "update", "table": "Port_Binding", "where": where, "row": {"chassis": value}})
         return operations
 
 

@@ -95,7 +95,6 @@ def test_a_site_that_comes_and_goes(joined: Lab) -> None:
         assert not reaches(joined, *ways("cloud-a-web-2", "west-a-pods-1"))
 
 
-@pytest.mark.full  # once in a while no chassis claims the port for a minute: in the long run until the cause is found
 def test_gateways_of_one_site_change_under_the_others(joined: Lab) -> None:
     """Reordered, one taken out, back: flows between the other sites and of the other tenant lose nothing."""
     want(joined, CLOUD, EAST, WEST)
@@ -108,7 +107,6 @@ def test_gateways_of_one_site_change_under_the_others(joined: Lab) -> None:
     warm(joined, OWN)
 
 
-@pytest.mark.full  # once in a while no chassis claims the port for a minute: in the long run until the cause is found
 def test_a_backup_gateway_changes_under_the_flow_itself(joined: Lab) -> None:
     """Who is not carrying the port may be added and taken out without a packet lost even in the same flow."""
     want(joined, {**CLOUD, "gateways": ["cloud-1"]}, EAST)

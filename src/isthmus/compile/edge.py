@@ -67,16 +67,20 @@ class Maker:
 
 
 def _transit(joined: Joined, side: Side, maker: Maker) -> Iterator[Row]:
+    numbers = joined.numbers[side.name]
     columns: dict[str, Value] = {
         "name": maker.name("transit"),
         # ovn-ic replaces the number that northd gave the switch's port. The flow from the router's port to it holds the
         # number; ovn-controller before 24.03.2 makes it anew only when the router's port changes in the southbound
         # database (ovn-org/ovn ddf051cbc6af), and else sends under the old number, to be dropped at the far end.
-        "mac": names.spelled(maker.mac("transit"), joined.numbers[side.name].port_key),
+        # Nobody claims a port that ovn-controller has lost sight of until its row changes: `controller.nudges`.
+        "mac": names.spelled(maker.mac("transit"), numbers.port_key, numbers.nudges),
         "networks": frozenset(str(i) for i in joined.transit(side)),
         # Larger packets are answered with "fragmentation needed" here, before the tunnel (ovn-nb(5), gateway_mtu).
         "options": {"gateway_mtu": str(joined.mtu)},
     }
+    if numbers.nudges:
+        columns["external_ids"] = {record.NUDGES: str(numbers.nudges)}
     yield maker.row("Logical_Router_Port", "transit", columns, maker.on_edge("ports"))
     for place, chassis in enumerate(side.gateways):
         yield maker.row(

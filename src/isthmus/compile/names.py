@@ -45,13 +45,14 @@ def mac(*words: str) -> str:
     return ":".join(f"{byte:02x}" for byte in b"\x0a" + digest[:5])
 
 
-def spelled(address: str, key: str) -> str:
-    """The same MAC, its letters small or large as the number `key` has it; all small without one.
+def spelled(address: str, key: str, nudges: int = 0) -> str:
+    """The same MAC, its letters small or large as the number `key` has it (all small without one), and `nudges` on.
 
-    >>> spelled("0a:79:15:75:b8:c4", ""), spelled("0a:79:15:75:b8:c4", "24")
-    ('0a:79:15:75:b8:c4', '0a:79:15:75:b8:C4')
+    >>> spelled("0a:79:15:75:b8:c4", ""), spelled("0a:79:15:75:b8:c4", "24"), spelled("0a:79:15:75:b8:c4", "24", 1)
+    ('0a:79:15:75:b8:c4', '0a:79:15:75:b8:C4', '0A:79:15:75:b8:C4')
     """
     letters = [place for place, character in enumerate(address) if character in "abcdef"]
-    chosen = 1 + int(key) % (2 ** len(letters) - 1) if key else 0
+    ways = 2 ** len(letters)
+    chosen = ((1 + int(key) % (ways - 1) if key else 0) + nudges) % ways
     large = {place for bit, place in enumerate(letters) if chosen >> bit & 1}
     return "".join(c.upper() if place in large else c for place, c in enumerate(address))

@@ -19,6 +19,9 @@ from isthmus.model.intent import Attachment, Prefix
 
 SIDES = "isthmus:sides"
 
+NUDGES = "isthmus:nudges"
+"""On an edge's port of the transit switch, from the first nudge on."""
+
 
 @dataclass(frozen=True, slots=True)
 class SideRecord:

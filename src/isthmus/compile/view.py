@@ -30,6 +30,8 @@ class Numbers:
     """Chassis -> VLAN tag of this link's probe on that chassis' trunk, 1 to 4094; none on sites that cannot be read."""
     port_key: str = ""
     """What ovn-ic numbered the port on the transit switch; "" until it has, and on sites that cannot be read."""
+    nudges: int = 0
+    """How often chassis were made to look again at the port that none of them carried (ADR 0017)."""
 
 
 @dataclass(frozen=True, slots=True)

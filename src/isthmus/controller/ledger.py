@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from isthmus import allocate
@@ -72,11 +72,14 @@ class Ledger:
 
     # -- giving ---------------------------------------------------------------------------------------------
 
-    def give(self, joined: Joined, sites: Mapping[str, OvnSite], held: Mapping[str, int]) -> dict[str, Numbers]:
+    def give(
+        self, joined: Joined, sites: Mapping[str, OvnSite], held: Mapping[str, int], nudged: Callable[[str], int]
+    ) -> dict[str, Numbers]:
         """Numbers for every side: those it has, or new ones, remembered from now on.
 
-        held  site -> transit address, by the transit switch's own record: it tells also of sites that were taken out
-              while nobody could reach them
+        held    site -> transit address, by the transit switch's own record: it tells also of sites that were taken out
+                while nobody could reach them
+        nudged  attachment -> nudges that its port is to have at least
         """
         known = {a: e.numbers for a, e in self.edges(joined.name).items() if e.numbers}
         pool = next(p for p in joined.pools.transit if p.version == 4)
@@ -100,7 +103,8 @@ class Ledger:
             site = sites.get(side.site)
             tags = self._give_tags(joined, side, site) if site else {}
             key = records.port_key(joined.name, side.name, site) if site else ""
-            given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags, key)
+            nudges = max(records.nudges(joined.name, side.name, site), nudged(side.name)) if site else 0
+            given[side.name] = Numbers(transits[side.name], numbers["link"], inner, tags, key, nudges)
         self._set(joined.name, {**self.edges(joined.name), **record.of(replace(joined, numbers=given))})
         return given
 

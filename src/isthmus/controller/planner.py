@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.site import OvnSite
@@ -23,6 +24,7 @@ from isthmus.compile.view import Joined, Side
 from isthmus.controller import records
 from isthmus.controller.entry import Entry
 from isthmus.controller.ledger import Ledger
+from isthmus.controller.nudges import Nudges
 from isthmus.controller.world import World
 from isthmus.errors import Problem, WorldError
 from isthmus.model.intent import Attachment, Interconnect, Prefix
@@ -44,6 +46,7 @@ class Planner:
         self._claims_version: dict[VpcKey, int] = defaultdict(int)
         self._claimed: dict[str, set[VpcKey]] = defaultdict(set)
         self.ledger = Ledger()
+        self.nudges = Nudges(world)
         self._invalid: Mapping[str, tuple[Problem, ...]] = {}
         self._readable: Mapping[str, OvnSite] = {}
         self._last_epoch: object = None
@@ -270,6 +273,7 @@ class Planner:
                 (self._claims_version[(s.site, s.vpc.uuid)], self.ledger.version[(s.site, s.vpc.uuid)])
                 for s in entry.sides
             ],
+            self.nudges.look(entry),
         )
         if self._same and entry.near == near and entry.clean and not entry.lingering:
             return
@@ -331,7 +335,8 @@ class Planner:
         pools = self.world.fabric.fabric.pools
         mtu = min(self.world.sites[s.site].site.mtu for s in sides if s.site in self.world.sites)
         joined = Joined(entry.name, self.owner_name, self.installation, sides, {}, pools, mtu)
-        return replace(joined, numbers=self.ledger.give(joined, self._readable, self._held(entry.name)))
+        nudged = partial(self.nudges.given, entry.name)
+        return replace(joined, numbers=self.ledger.give(joined, self._readable, self._held(entry.name), nudged))
 
     # -- the transit switch, and what Interconnects share -----------------------------------------------------------
 

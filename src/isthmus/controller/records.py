@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.backends.ovsdb.store import Store
-from isthmus.compile.record import SIDES, SideRecord, parse
+from isthmus.compile.record import NUDGES, SIDES, SideRecord, parse
 from isthmus.compile.transit import MEMBERS, NUMBERS
 from isthmus.model.rows import Record
 
@@ -44,6 +44,14 @@ def port_key(interconnect: str, attachment: str, site: OvnSite) -> str:
         assert isinstance(options, Mapping)
         return str(options.get("requested-tnl-key", ""))
     return ""
+
+
+def nudges(interconnect: str, attachment: str, site: OvnSite) -> int:
+    """How often an Attachment's port on the transit switch was nudged, as its row says."""
+    for uuid in site.owned(interconnect).get(("Logical_Router_Port", f"{interconnect}/{attachment}/transit"), ()):
+        said = _ids(site.client.rows["Logical_Router_Port"][uuid]).get(NUDGES, "")
+        return int(said) if said.isdecimal() else 0
+    return 0
 
 
 def members(interconnect: str, fabric: Store) -> dict[str, list[str]]:

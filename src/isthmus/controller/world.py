@@ -38,6 +38,10 @@ class World:
     async def stop(self) -> None:
         await asyncio.gather(self.fabric.stop(), *(s.stop() for s in self.sites.values()))
 
+    def wake_in(self, seconds: float) -> None:
+        """Have a pass then, whatever changes until then."""
+        asyncio.get_running_loop().call_later(seconds, self.woken.set)
+
     def troubles(self) -> dict[str, Problem]:
         """What cannot be worked on now: site name, or "" for the Fabric -> why."""
         found = {name: problem for name, site in self.sites.items() if (problem := site.trouble)}

@@ -126,6 +126,10 @@ class OvnSite(Store):
         chassis = self.sb.rows["Port_Binding"][uuid]["chassis"] if uuid else None
         return self.sb.rows["Chassis"].get(chassis, {}).get("name") if chassis else None
 
+    def unbound(self, port: str) -> bool:
+        """The southbound database knows a port, and no chassis has it."""
+        return port in self._bindings and self.bound_to(port) is None
+
     def _sb_changed(self, table: str, uuid: str, old: Record | None, new: Record | None) -> None:
         if table == "Port_Binding":
             if old is not None:
