@@ -44,9 +44,11 @@ OF_B = [("cloud-b-web-1", "cluster-b-pods-2")]
 
 
 @contextmanager
-def joined() -> Iterator[Lab]:
-    """A cloud with an external network, and a cluster; `a` and `b` are joined."""
+def joined(line: str = "") -> Iterator[Lab]:
+    """A cloud with an external network, and a cluster; `a` and `b` are joined. `line`: of Neutron's releases."""
     file = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    if line:
+        file["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
     file["sites"][0]["switches"] = [EXTERNAL]
     with Lab.up(spec.parse(file, name=unique_name())) as lab:
         join(lab)

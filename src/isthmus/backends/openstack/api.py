@@ -63,10 +63,14 @@ class Api:
         """The body of the answer. Raises Refused, Unreachable."""
         return self._tried(service, "GET", path, PAUSES, params=query, timeout=TIMEOUT)
 
-    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """A change in Neutron. Raises Refused, Unreachable (then it may or may not have happened)."""
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None = None, revision: int | None = None) -> Any:
+        """A change in Neutron. Raises Refused, Unreachable (then it may or may not have happened).
+
+        revision  refused with 412 where the resource has another `revision_number` by now
+        """
         begin = time.monotonic()
-        answer, request = self._once("network", method, path, json=body, timeout=LONG_TIMEOUT)
+        headers = {} if revision is None else {"If-Match": f"revision_number={revision}"}
+        answer, request = self._once("network", method, path, json=body, timeout=LONG_TIMEOUT, headers=headers)
         call = Call(f"{method} {path}", request, time.monotonic() - begin)
         with self._lock:
             self.accepted += 1

@@ -7,8 +7,9 @@ overlap in time; then what has become needless. Every call may have happened bef
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import ip_network
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from isthmus.backends.changes import Change, is_subnet
@@ -20,6 +21,9 @@ from isthmus.errors import Bug, Conflict, Problem
 
 ADD = ("network", "subnet", "router_interface", "extra_route", "address_group", "security_group_rule")
 REMOVE = tuple(reversed(ADD))
+
+CHANGED, TRIES = 412, 8
+"""HTTP's answer where a router has changed since it was read, and how often it is read again."""
 
 
 class Calls:
@@ -58,16 +62,17 @@ class Calls:
         for path, tags in self._tags.items():
             self._send("PUT", path, {"tags": tags})
 
-    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, revision: int | None = None) -> Any:
         if not self._may():
             raise Conflict(Problem("Conflict", f"{method} {path}: not sent: we are stopping, or lost the lock"))
-        return self._api.send(method, path, body)
+        return self._api.send(method, path, body, revision)
 
     # -- adding ---------------------------------------------------------------------------------------------
 
     def _all_new(self, table: str, changes: list[Change]) -> None:
         if table == "extra_route":
-            self._routes("add_extraroutes", changes)
+            for router, routes in _by_router(changes).items():
+                self._routes("add", router, routes)
             return
         for change in changes:
             self._ids[table, change.key] = _MAKE[table](self, change)
@@ -157,14 +162,25 @@ class Calls:
         assert change.parent is not None and change.parent.key is not None
         return self._ids["network", change.parent.key]
 
-    def _routes(self, action: str, changes: list[Change]) -> None:
-        by_router: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for change in changes:
-            assert change.parent is not None and change.parent.uuid is not None
-            route = {"destination": change.columns["destination"], "nexthop": change.columns["nexthop"]}
-            by_router[change.parent.uuid].append(route)
-        for router, routes in by_router.items():
-            self._send("PUT", f"/routers/{router}/{action}", {"router": {"routes": routes}})
+    def _routes(self, action: str, router: str, routes: list[dict[str, Any]]) -> None:
+        """Add or remove these and no others, whatever somebody else does to the list meanwhile."""
+        path = f"/routers/{router}"
+        if self._listing.atomic_routes:
+            self._send("PUT", f"{path}/{action}_extraroutes", {"router": {"routes": routes}})
+            return
+        for left in reversed(range(TRIES)):
+            now = self._api.get("network", path, fields=("routes", "revision_number"))["router"]
+            ours = {_place(r) for r in routes}
+            others = [r for r in now["routes"] if _place(r) not in ours]
+            wanted = others + (routes if action == "add" else [])
+            if {_place(r) for r in wanted} == {_place(r) for r in now["routes"]}:
+                return
+            try:
+                self._send("PUT", path, {"router": {"routes": wanted}}, now["revision_number"])
+                return
+            except Refused as error:
+                if error.status != CHANGED or not left:
+                    raise
 
     # -- changing -------------------------------------------------------------------------------------------
 
@@ -193,14 +209,13 @@ class Calls:
 
     def _all_gone(self, table: str, changes: list[Change]) -> None:
         if table == "extra_route":
-            self._routes("remove_extraroutes", changes)
+            for router, routes in _by_router(changes).items():
+                with _gone_already():
+                    self._routes("remove", router, routes)
             return
         for change in changes:
-            try:
+            with _gone_already():
                 self._gone(change)
-            except Refused as error:
-                if error.status != 404:
-                    raise
 
     def _gone(self, change: Change) -> None:
         if change.uuid is None:
@@ -212,6 +227,30 @@ class Calls:
         else:
             path = f"/routers/{change.parent.uuid}/remove_router_interface"
             self._send("PUT", path, {"port_id": change.uuid})
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """Whoever removed it before us is right."""
+    try:
+        yield
+    except Refused as error:
+        if error.status != 404:
+            raise
+
+
+def _by_router(changes: Iterable[Change]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for change in changes:
+        assert change.parent is not None and change.parent.uuid is not None
+        route = {"destination": change.columns["destination"], "nexthop": change.columns["nexthop"]}
+        found[change.parent.uuid].append(route)
+    return found
+
+
+def _place(route: Mapping[str, Any]) -> tuple[str, str]:
+    """A route as it compares: Neutron keeps destinations as they were written."""
+    return str(ip_network(route["destination"], strict=False)), str(ip_address(route["nexthop"]))
 
 
 def _words(change: Change) -> dict[str, Any]:

@@ -41,8 +41,15 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Table -> what is asked for, besides the id."""
 
-NEEDED = {"router": "Neutron's L3 service", "extraroute-atomic": "Neutron 28 (2026.1) or later, with ML2/OVN"}
-"""Extensions without which nothing goes, and who has them."""
+ATOMIC = "extraroute-atomic"
+"""With ML2/OVN from Neutron 28 (2026.1) on. Older ones are given the whole list, guarded by the router's revision."""
+
+NEEDED = {
+    ("router",): "Neutron's L3 service",
+    ("extraroute",): "Neutron's L3 service with extra routes",
+    (ATOMIC, "revision-if-match"): "Neutron's plugin `revisions`, which is loaded unless somebody took it out",
+}
+"""Extensions of which one at least must be there, and who has them."""
 
 ADDRESS_GROUPS = frozenset({"address-group", "security-groups-remote-address-group"})
 """Extensions (OpenStack Wallaby) without which no rule can name what the other sides list."""
@@ -66,6 +73,11 @@ class Listing:
         """Address groups can be made."""
         return self.extensions >= ADDRESS_GROUPS
 
+    @property
+    def atomic_routes(self) -> bool:
+        """Routes are added and removed without saying what else is in the list."""
+        return ATOMIC in self.extensions
+
     @cached_property
     def router_ports(self) -> Mapping[str, tuple[Object, ...]]:
         """Router -> its ports."""
@@ -87,9 +99,9 @@ def _grouped(objects: Iterable[Object], by: str) -> dict[str, tuple[Object, ...]
 def fetch(api: Api, owner: str) -> Listing:
     """Ask for everything. Raises WorldError: what is listed by half is not listed."""
     extensions = frozenset(e["alias"] for e in api.get("network", "/extensions", fields="alias")["extensions"])
-    for alias, who in NEEDED.items():
-        if alias not in extensions:
-            text = f"cloud {api.cloud!r}: the Networking API lacks the extension {alias!r}"
+    for aliases, who in NEEDED.items():
+        if extensions.isdisjoint(aliases):
+            text = f"cloud {api.cloud!r}: the Networking API lacks the extension {' or '.join(map(repr, aliases))}"
             raise WorldError(Problem("CloudTooOld", text, remedy=f"it takes {who}"))
     questions: dict[str, Callable[[], Table]] = {
         "network": lambda: _list(api, "network"),
