@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from isthmus.lab import rpc
 from isthmus.lab.lab import Lab
 from snapshots import owned
-from unixes import look
+from unixes import look, until
 
-from .openstack_steps import OF_A, OF_B, everything, joined, sync
+from .neutron_listing import COLLECTIONS
+from .openstack_steps import OF_A, OF_B, answers, everything, joined, sync
 from .steps import isthmus
-from .test_live_change import nothing_lost
+from .test_live_change import nothing_lost, serving
 
 pytestmark = pytest.mark.lab
 
@@ -128,3 +132,75 @@ def test_the_clouds_databases_are_restarted(lab: Lab) -> None:
             lab.site("cloud").daemon(short).restart()
     assert everything(lab)[1] == before
     nothing_to_do(lab)
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.full)])
+def test_machines_ports_come_and_go(lab: Lab, count: int) -> None:
+    """Ten at a time, in both of the project's networks; each of them is a change of groups, addresses and flows."""
+    member = lab.site("cloud").cloud("a").network
+    networks = [member.find_network(name).id for name in ("a-web", "a-db")]
+    before = everything(lab)[1]
+    with serving(lab), nothing_lost(lab, *PAIRS):
+        for start in range(0, count, 10):
+            body = [{"network_id": networks[n % 2], "name": f"churn-{n}"} for n in range(start, start + 10)]
+            for port in member.post("/ports", json={"ports": body}).json()["ports"]:
+                assert member.delete(f"/ports/{port['id']}").status_code == 204
+    assert everything(lab)[1] == before
+    nothing_to_do(lab)
+
+
+@pytest.mark.parametrize("seconds", [5.0, pytest.param(60.0, marks=pytest.mark.full)])
+def test_the_api_and_the_maintenance_worker_are_away(lab: Lab, seconds: float) -> None:
+    """Packets go on; `status` says which call failed, as often as it is asked; then there is nothing to do."""
+    before = everything(lab)
+    daemons = [lab.site("cloud").daemon(short) for short in ("neutron", "neutron-maintenance")]
+    try:
+        with nothing_lost(lab, *PAIRS):
+            for daemon in daemons:
+                daemon.stop()
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                found = isthmus(lab, "status", code=1)
+                said = [c["message"] for o in found["objects"] for c in o["conditions"] if c["type"] == "Accepted"]
+                assert all("network /extensions" in message for message in said), found
+            for daemon in daemons:
+                daemon.start()
+            answers(lab)
+    finally:
+        for daemon in daemons:
+            daemon.start()
+        answers(lab)
+    rows, objects = everything(lab)
+    assert objects == before[1]
+    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
+    nothing_to_do(lab)
+
+
+@pytest.mark.parametrize("seconds", [60.0, pytest.param(600.0, marks=pytest.mark.full)])
+def test_idle_nobody_rewrites_anything(lab: Lab, seconds: float) -> None:
+    """Neither we nor Neutron: every row of ours, and every object with its revision, is the very same afterwards."""
+    with serving(lab):
+        until("serve stands", lambda: isthmus(lab, "plan", "--prune")["databases"] == [])
+        before = versions(lab)
+        time.sleep(seconds)
+        assert versions(lab) == before
+
+
+def versions(lab: Lab) -> dict[str, Any]:
+    """Row or object of ours -> what changes whenever somebody writes it."""
+    rows = {
+        uuid: row["_version"]
+        for tables in lab.snapshot().values()
+        for found in tables.values()
+        for uuid, row in found.items()
+        if "external_ids" in row and "isthmus:owner" in rpc.mapping(row["external_ids"])
+    }
+    network = lab.site("cloud").cloud("admin").network
+    objects = {
+        one["id"]: one["revision_number"]
+        for collection in COLLECTIONS
+        for one in network.get(f"/{collection}").json()[collection.replace("-", "_")]
+        if "[isthmus" in (one.get("description") or "") or collection == "routers"
+    }
+    assert len(rows) > 40 and len(objects) > 10
+    return rows | objects

@@ -13,7 +13,7 @@ from snapshots import owned
 from unixes import look, until
 
 from .neutron_listing import listing
-from .openstack_steps import OF_A, OF_B, B, answers, join, joined, reasons
+from .openstack_steps import OF_A, OF_B, A, B, answers, join, joined, reasons
 from .steps import isthmus, warm, write_interconnects
 from .test_live_change import nothing_lost, serving
 
@@ -98,3 +98,52 @@ def test_what_is_removed_while_the_api_is_down_is_cut_at_once_and_finished_later
         join(lab)
     warm(lab, OF_A)
     assert {k for k, one in before.items() if "[isthmus" not in (one.get("description") or "")} <= listing(lab).keys()
+
+
+def test_our_network_that_the_admin_deletes_is_made_again(lab: Lab) -> None:
+    """Neutron lets nobody delete it while the router's port is on it: she takes that first."""
+    admin = lab.site("cloud").cloud("admin").network
+    link = next(n for n in admin.networks() if "tenant-b/cloud/link" in (n.description or ""))
+    port = next(p for p in admin.ports(network_id=link.id) if p.device_owner == "network:router_interface")
+    with serving(lab), nothing_lost(lab, *OF_A):
+        router = admin.get_router(port.device_id)
+        admin.remove_extra_routes_from_router(router, {"router": {"routes": router.routes}})
+        admin.remove_interface_from_router(router, port_id=port.id)
+        admin.delete_network(link)
+        until("it is there again", lambda: [n for n in admin.networks() if n.name == link.name], within=20)
+        warm(lab, OF_B, seconds=20)
+    isthmus(lab, "apply", "--prune")
+    assert isthmus(lab, "plan", "--prune")["databases"] == []
+
+
+def test_of_a_router_that_is_deleted_the_far_side_is_withdrawn_and_nothing_is_left(lab: Lab) -> None:
+    """A tenant cannot delete it under us (above); an admin, who takes everything off it first, can."""
+    admin = lab.site("cloud").cloud("admin").network
+    router = next(r for r in admin.routers() if r.name == "b")
+
+    def routed() -> bool:
+        return "10.1.1.0/24" in lab.site("cluster").nbctl("lr-route-list", "b")
+
+    assert routed()
+    with nothing_lost(lab, *OF_A):
+        admin.remove_extra_routes_from_router(router, {"router": {"routes": admin.get_router(router).routes}})
+        for port in admin.ports(device_id=router.id):
+            admin.remove_interface_from_router(router, port_id=port.id)
+        admin.delete_router(router)
+        with serving(lab):
+            until("status says so", lambda: reasons(lab, "tenant-b")["Accepted"].startswith("False"), within=20)
+            until("the far side has no route to it", lambda: not routed(), within=20)
+    write_interconnects(lab, {"tenant-a": A})
+    isthmus(lab, "apply", "--prune")
+    assert ours(lab, "tenant-b") == []
+    warm(lab, OF_A)
+
+
+def test_of_a_project_that_is_deleted_nothing_is_left(lab: Lab) -> None:
+    """Keystone does not ask Neutron: routers and networks outlive the project, and its name means nothing any more."""
+    cloud = lab.site("cloud").cloud("admin")
+    cloud.identity.delete_project(next(p for p in cloud.identity.projects(name="a")))
+    with serving(lab):
+        until("status says so", lambda: reasons(lab, "tenant-a")["Accepted"].startswith("False"), within=90)
+    isthmus(lab, "disconnect", "tenant-a")
+    assert ours(lab, "tenant-a") == []
