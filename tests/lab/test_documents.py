@@ -138,6 +138,7 @@ def test_the_commands_of_the_lab_document_run(tmp_path: Path) -> None:
 def test_the_commands_of_the_guest_document_run(tmp_path: Path) -> None:
     with elsewhere() as environment:
         shell = Shell(environment, tmp_path)
+        shell.timeout = 300.0  # eight guests boot on emulated processors
         for line in [*commands(ROOT / "docs" / "guests.md"), "isthmus lab down"]:
             shell.run(line)
 

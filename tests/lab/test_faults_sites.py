@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
@@ -203,19 +204,29 @@ def test_a_site_that_was_cut_off_never_sends_to_who_comes_after(lab: Lab) -> Non
 def test_control_the_key_of_a_transit_switch_removed_too_early_goes_to_the_next_tenant(lab: Lab) -> None:
     """The same with the switch removed by hand, while the east still sends under its key: why the order matters."""
     until("no key is taken", lambda: not keys(lab))
-    restart_ovn_ic(lab)
-    want(lab, "tenant-a")
-    isthmus(lab, "apply")
+    apply_with_one_ovn_ic(lab, "tenant-a")
     works(lab, "a")
     key = keys(lab)[TRANSIT_A]
     cut(lab)
     isthmus(lab, "disconnect", "tenant-a", "--timeout", "15", code=1)
     lab.fabric.nbctl("ts-del", TRANSIT_A)
     until("the key is free", lambda: TRANSIT_A not in keys(lab))
-    restart_ovn_ic(lab)
-    want(lab, "tenant-b")
-    isthmus(lab, "apply", "--timeout", "20")
+    apply_with_one_ovn_ic(lab, "tenant-b")
     assert keys(lab)["isthmus-default.tenant-b"] == key, "ovn-ic gave the freed key to the next tenant"
+
+
+def apply_with_one_ovn_ic(lab: Lab, name: str) -> None:
+    """A fresh one gives the key. Of several that try, those that come too late count on all the same."""
+    want(lab, name)
+    for each in lab.sites:
+        each.daemon("ovn-ic").stop()
+    applying = lab.popen("operator", ["isthmus", "apply", "--timeout", "30"], stdout=PIPE, stderr=STDOUT)
+    lab.site("cloud").daemon("ovn-ic").start()
+    until("a key is given", lambda: f"isthmus-default.{name}" in keys(lab))
+    for each in lab.sites:
+        each.daemon("ovn-ic").start()
+    said, _ = applying.communicate(timeout=40)
+    assert applying.returncode == 0, said
 
 
 def restart_ovn_ic(lab: Lab) -> None:

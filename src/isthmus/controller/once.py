@@ -108,7 +108,7 @@ class Once:
         """Wait for the lock of every database in reach. Raises LockHeld."""
         while True:
             self.world.woken.clear()
-            held = self.world.without_lock()
+            held = self.world.take_locks()
             if not held:
                 return
             if not await wait_for(self.world.woken, self.left):

@@ -202,7 +202,7 @@ class _Loop:
             self._settled = True
         self.world.woken.clear()
         self.planner.run(self._wanted.interconnects, self._scope(), self._wanted.invalid)
-        self.active = not self.world.without_lock() and not self.world.fabric.trouble
+        self.active = not self.world.take_locks() and not self.world.fabric.trouble
         if not self.active or self.planner.foreign_claim:
             return False
         try:

@@ -83,14 +83,27 @@ class World:
         for store in (self.fabric, *self.sites.values()):
             yield from (store.client, store.sb)
 
-    def without_lock(self) -> list[str]:
-        """Databases whose lock somebody else holds, as a person names them."""
+    def take_locks(self) -> list[str]:
+        """Stand in line for the lock of every database in reach; those that somebody else has, as a person names them.
+
+        They are held in one order, the Fabric's first, then the sites' by name: what comes after one that is missing is
+        given back. Else two of us would each hold what the other waits for.
+        """
         if not self.writes:
             return []
-        stores = {f"site {n!r}": s for n, s in self.sites.items()} | {
-            f"fabric {self.fabric.fabric.name!r}": self.fabric
-        }
-        return [name for name, s in stores.items() if s.client.synced and not s.client.has_lock]
+        missing: list[str] = []
+        stores = [(f"fabric {self.fabric.fabric.name!r}", self.fabric.client)]
+        stores += [(f"site {name!r}", site.client) for name, site in sorted(self.sites.items())]
+        for name, client in stores:
+            if not client.synced:
+                continue
+            if missing:
+                client.yield_lock()
+                continue
+            client.ask_for_lock()
+            if not client.has_lock:
+                missing.append(name)
+        return missing
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:

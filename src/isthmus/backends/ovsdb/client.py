@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from isthmus.backends.ovsdb.schema import Schema, parse_schema
@@ -68,6 +69,7 @@ class Client:
         self._tables = tables
         self._where = dict(where or {})
         self._lock = lock
+        self._asked = False
         self._changed = changed or (lambda *_: None)
         self._wake = wake or (lambda: None)
         self._wire: Wire | None = None
@@ -137,6 +139,7 @@ class Client:
         server = wire.call(
             "monitor_cond", "_Server", ["server"], {"Database": [{"columns": ["name", "leader", "model"]}]}
         )
+        self._asked = self._lock is not None
         lock = wire.call("lock", self._lock) if self._lock else None
         try:
             self.schema = parse_schema(await schema)
@@ -201,6 +204,29 @@ class Client:
                     Problem("NotLeader", f"{remote}: a follower of the cluster", remedy="list every member's address")
                 )
 
+    # -- the lock -------------------------------------------------------------------------------------------
+
+    def ask_for_lock(self) -> None:
+        """Stand in line for the lock again after `yield_lock`; a new connection does so by itself."""
+        if self._asked or self._wire is None or not self._lock:
+            return
+        self._asked = True
+        self._wire.call("lock", self._lock).add_done_callback(partial(self._answered, self._wire))
+
+    def _answered(self, wire: Wire, answer: asyncio.Future[Any]) -> None:
+        if answer.cancelled() or answer.exception() or wire is not self._wire or not self._asked:
+            return
+        if answer.result()["locked"]:
+            self.has_lock = True
+            self._wake()
+
+    def yield_lock(self) -> None:
+        """Give the lock to who is next in line, or leave the line."""
+        if not self._asked or self._wire is None or not self._lock:
+            return
+        self._asked = self.has_lock = False
+        self._wire.call("unlock", self._lock).add_done_callback(lambda f: f.cancelled() or f.exception())
+
     # -- replica ------------------------------------------------------------------------------------------
 
     def _requests(self) -> dict[str, list[dict[str, Any]]]:
@@ -226,7 +252,7 @@ class Client:
             self._apply(params[2])
             self._wake()
         elif method in ("locked", "stolen"):
-            self.has_lock = method == "locked"
+            self.has_lock = method == "locked" and self._asked
             self._wake()
         elif method == "update2" and params[0] == ["server"] and self._wire is not None:
             # Leadership or schema changed: begin again and let `_greet` judge.
