@@ -1,0 +1,180 @@
+"""A cloud's API that fails: how often it is asked, what is told, and that no change is ever sent twice.
+
+A real Neutron refuses in tests/lab; here a small server says what a real one cannot be made to say.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from isthmus.backends.openstack import api as module
+from isthmus.backends.openstack.api import Api, Refused
+from isthmus.errors import Unreachable
+
+Answer = tuple[int, Any]
+HANG = 0.6
+"""Seconds without an answer, longer than the test lets us wait."""
+
+
+class Cloud:
+    """Keystone and Neutron on one port. `answers` are given in order, then 200; `seen` is what Neutron was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer | float] = []
+        self.seen: list[tuple[str, str, str]] = []
+        self.tokens = 0
+        cloud = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def _reply(self, status: int, body: Any, **headers: str) -> None:
+                text = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(text)), **headers}.items():
+                    self.send_header(name.replace("_", "-"), value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def _any(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.path.endswith("/auth/tokens"):
+                    cloud.tokens += 1
+                    self._reply(201, cloud.token(), X_Subject_Token=f"token-{cloud.tokens}")
+                    return
+                if self.path.strip("/") in ("", "v3"):
+                    links = [{"rel": "self", "href": f"{cloud.url}/v3"}]
+                    self._reply(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
+                    return
+                cloud.seen.append((self.command, self.path, self.headers.get("X-Auth-Token", "")))
+                answer = cloud.answers.pop(0) if cloud.answers else (200, {"networks": []})
+                if isinstance(answer, float):
+                    time.sleep(answer)
+                    return
+                self._reply(*answer, x_openstack_request_id=f"req-{len(cloud.seen)}")
+
+            do_GET = do_PUT = do_POST = do_DELETE = _any
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def token(self) -> dict[str, Any]:
+        endpoints = [{"id": "e", "interface": "public", "region": "R", "region_id": "R", "url": self.url}]
+        catalog = [{"type": t, "id": t, "name": t, "endpoints": endpoints} for t in ("network", "identity")]
+        return {
+            "token": {
+                "methods": ["password"],
+                "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "Default"}},
+                "project": {"id": "p", "name": "p", "domain": {"id": "default", "name": "Default"}},
+                "roles": [],
+                "catalog": catalog,
+                "issued_at": "2026-01-01T00:00:00.000000Z",
+                "expires_at": "2099-01-01T00:00:00.000000Z",
+            }
+        }
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self._thread.join(5)
+
+
+@pytest.fixture
+def cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    made = Cloud()
+    auth = {
+        "auth_url": f"{made.url}/v3", "username": "u", "password": "p", "project_name": "p",
+        "user_domain_name": "Default", "project_domain_name": "Default",
+    }  # fmt: skip
+    entry = {"auth": auth, "region_name": "R", "identity_api_version": 3}
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"faulty": entry}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(module, "LONG_TIMEOUT", 0.2)
+    monkeypatch.setattr(module, "PAUSES", (0.01, 0.02))
+    yield made
+    made.stop()
+
+
+def error(kind: str) -> dict[str, Any]:
+    return {"NeutronError": {"type": kind, "message": f"Neutron says {kind}", "detail": ""}}
+
+
+@pytest.mark.parametrize("failure", [(500, error("Internal")), (503, {}), (429, {}), HANG])
+def test_a_question_is_asked_again_until_it_is_answered(cloud: Cloud, failure: Answer | float) -> None:
+    cloud.answers = [failure, failure]
+    assert Api("faulty").get("network", "/networks") == {"networks": []}
+    assert len(cloud.seen) == 3
+
+
+@pytest.mark.parametrize("failure", [(500, error("Internal")), (429, {}), HANG])
+def test_a_question_that_nobody_answers_is_given_up_after_three_tries(cloud: Cloud, failure: Answer | float) -> None:
+    cloud.answers = [failure] * 5
+    with pytest.raises((Refused, Unreachable)) as found:
+        Api("faulty").get("network", "/networks")
+    assert len(cloud.seen) == 3
+    (problem,) = found.value.problems
+    assert "GET network /networks" in problem.message and "'faulty'" in problem.message
+    assert problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code"),
+    [
+        (409, "OverQuota", "OverQuota"),
+        (400, "RoutesExhausted", "RoutesExhausted"),
+        (409, "AddressGroupInUse", "AddressGroupInUse"),
+        (409, "RouterInUse", "ApiRefused"),
+        (403, "PolicyNotAuthorized", "ApiForbidden"),
+        (404, "NetworkNotFound", "ApiRefused"),
+        (429, "", "ApiBusy"),
+        (500, "", "ApiFailed"),
+    ],
+)
+def test_a_refused_change_is_sent_once_and_told_with_its_request(
+    cloud: Cloud, status: int, kind: str, code: str
+) -> None:
+    api = Api("faulty")
+    cloud.answers = [(status, error(kind))]
+    with pytest.raises(Refused) as found:
+        api.send("PUT", "/routers/r", {"router": {}})
+    (problem,) = found.value.problems
+    assert (problem.code, len(cloud.seen), api.accepted) == (code, 1, 0)
+    assert f"HTTP {status}" in problem.message and "req-1" in problem.message and problem.remedy
+
+
+def test_a_change_that_was_not_answered_is_not_sent_again(cloud: Cloud) -> None:
+    """It may have happened: the next pass lists, and sees."""
+    cloud.answers = [HANG]
+    with pytest.raises(Unreachable):
+        Api("faulty").send("POST", "/networks", {"network": {}})
+    assert len(cloud.seen) == 1
+
+
+def test_a_token_that_has_expired_is_renewed(cloud: Cloud) -> None:
+    api = Api("faulty")
+    api.get("network", "/networks")
+    cloud.answers = [(401, {"error": {"message": "token expired", "code": 401}})]
+    assert api.get("network", "/networks") == {"networks": []}
+    assert [token for _, _, token in cloud.seen] == ["token-1", "token-1", "token-2"]
+
+
+def test_an_api_that_is_gone_is_told(cloud: Cloud) -> None:
+    api = Api("faulty")
+    api.get("network", "/networks")
+    cloud.stop()
+    with pytest.raises(Unreachable) as found:
+        api.get("network", "/networks")
+    assert found.value.problems[0].code == "ApiUnreachable"
