@@ -11,14 +11,18 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 
+from isthmus.backends.changes import Change
 from isthmus.backends.openstack import api as module
 from isthmus.backends.openstack.api import Api, Refused
+from isthmus.backends.openstack.calls import Calls
+from isthmus.backends.openstack.listing import Listing
 from isthmus.errors import Unreachable
+from isthmus.model.rows import Parent
 
 Answer = tuple[int, Any]
 HANG = 0.6
@@ -31,6 +35,8 @@ class Cloud:
     def __init__(self) -> None:
         self.answers: list[Answer | float] = []
         self.seen: list[tuple[str, str, str]] = []
+        self.guarded: list[tuple[str | None, Any]] = []
+        """Of each of `seen`, the revision that it names, and its body."""
         self.tokens = 0
         cloud = self
 
@@ -47,7 +53,7 @@ class Cloud:
                 self.wfile.write(text)
 
             def _any(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if self.path.endswith("/auth/tokens"):
                     cloud.tokens += 1
                     self._reply(201, cloud.token(), X_Subject_Token=f"token-{cloud.tokens}")
@@ -57,6 +63,7 @@ class Cloud:
                     self._reply(200, {"version": {"id": "v3.14", "status": "stable", "links": links}})
                     return
                 cloud.seen.append((self.command, self.path, self.headers.get("X-Auth-Token", "")))
+                cloud.guarded.append((self.headers.get("If-Match"), json.loads(body or "null")))
                 answer = cloud.answers.pop(0) if cloud.answers else (200, {"networks": []})
                 if isinstance(answer, float):
                     time.sleep(answer)
@@ -178,3 +185,39 @@ def test_an_api_that_is_gone_is_told(cloud: Cloud) -> None:
     with pytest.raises(Unreachable) as found:
         api.get("network", "/networks")
     assert found.value.problems[0].code == "ApiUnreachable"
+
+
+HERS, HERS_TOO = ({"destination": d, "nexthop": "10.1.1.9"} for d in ("192.0.2.0/24", "198.51.100.0/24"))
+OURS = {"destination": "10.2.0.0/16", "nexthop": "169.254.0.1"}
+
+
+def routed(op: Literal["add", "remove"]) -> Change:
+    return Change(op, "extra_route", "i/s/vpc/route", None, dict(OURS), Parent("router", "routes", uuid="r"))
+
+
+def router(revision: int, *routes: dict[str, str]) -> Answer:
+    return 200, {"router": {"routes": list(routes), "revision_number": revision}}
+
+
+@pytest.mark.parametrize(("op", "before", "after"), [("add", [], [OURS]), ("remove", [OURS], [])])
+def test_where_the_list_is_set_whole_a_route_of_the_tenants_survives(
+    cloud: Cloud, op: Literal["add", "remove"], before: list[dict[str, str]], after: list[dict[str, str]]
+) -> None:
+    """She adds one between our reading and our writing: the API says that the router has changed, we read again."""
+    old = Listing("p", frozenset({"router", "extraroute", "revision-if-match"}), {})
+    changed = (412, error("RevisionNumberConstraintFailed"))
+    cloud.answers = [router(3, HERS, *before), changed, router(4, HERS, HERS_TOO, *before)]
+    Calls(Api("faulty"), old, {}, lambda: True).run([routed(op)])
+    assert [method for method, _, _ in cloud.seen] == ["GET", "PUT", "GET", "PUT"]
+    assert [cloud.guarded[n] for n in (1, 3)] == [
+        ("revision_number=3", {"router": {"routes": [HERS, *after]}}),
+        ("revision_number=4", {"router": {"routes": [HERS, HERS_TOO, *after]}}),
+    ]
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+def test_routes_of_a_router_that_is_gone_are_removed_already(cloud: Cloud, atomic: bool) -> None:
+    extensions = frozenset({"router", "extraroute", "extraroute-atomic" if atomic else "revision-if-match"})
+    cloud.answers = [(404, error("RouterNotFound"))]
+    Calls(Api("faulty"), Listing("p", extensions, {}), {}, lambda: True).run([routed("remove")])
+    assert len(cloud.seen) == 1
