@@ -5,6 +5,7 @@ Streams send every 10 ms. No time is asserted beyond a bound that says "it moved
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.lab import traffic
+from isthmus.lab import hosts, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.spec import load
@@ -160,6 +161,28 @@ def test_a_live_change_of_the_list_costs_nobody_else_a_packet(lab: Lab, before: 
     bound = 0 if before[0] == after[0] else 100
     assert all(lost <= bound for lost in moved.values()), moved
     assert all(reports[p].last and reports[p].received for p in MOVED)
+
+
+def test_the_agent_marks_a_gateway_and_marks_it_again(lab: Lab) -> None:
+    def marked() -> bool:
+        said = lab.host("cloud-3").exec(
+            ["ovs-vsctl", "--if-exists", "get", "open", ".", "external_ids:ovn-is-interconn"]
+        )
+        shown = lab.fabric.sbctl("--bare", "--columns=name", "list", "Gateway").split()
+        return said.stdout.strip() == '"true"' and "cloud-3" in shown
+
+    unmark = ["ovs-vsctl", "remove", "open", ".", "external_ids", "ovn-is-interconn"]
+    lab.host("cloud-3").exec(unmark)
+    until(lambda: not marked())
+    agent = lab.popen("cloud-3", [hosts.isthmus(), "agent", "--gateway"], stderr=subprocess.DEVNULL)
+    try:
+        until(marked)
+        lab.host("cloud-3").exec(unmark)
+        until(marked)
+    finally:
+        agent.terminate()
+        agent.wait(timeout=10)
+    assert marked(), "the mark outlives the agent"
 
 
 def test_a_site_of_two_chassis_is_warned_about_and_hostnames_name_gateways(lab_factory: LabFactory) -> None:

@@ -40,12 +40,13 @@ FAREWELL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says. `listen`: IP:PORT of the metrics or None."""
+    """What the command line says. `listen`: IP:PORT of the metrics or None; `gateway`: mark the chassis as one."""
 
     ovs: str = "unix:/var/run/openvswitch/db.sock"
     overrides: desired.Overrides = field(default_factory=desired.Overrides)
     listen: str | None = None
     client_ca: Path | None = None
+    gateway: bool = False
 
 
 class Agent:
@@ -148,6 +149,9 @@ class Agent:
         switch = next(iter(self._ovs.rows["Open_vSwitch"].values()), None)
         if switch is None:
             return
+        if self._settings.gateway and self._leading and (operations := vswitch.mark_gateway(self._ovs)):
+            await self._ovs.transact(operations, "isthmus agent")
+            log.info("this chassis is a gateway between zones now")
         place = desired.read_place(switch, self._ovs.rows["SSL"].values(), self._settings.overrides)
         if place != self._place:
             log.info("chassis %s, southbound %s", place.chassis, ",".join(place.southbound.remotes))

@@ -15,6 +15,7 @@ from isthmus.model.intent import Endpoint
 from isthmus.model.rows import Record
 
 CHASSIS, RUN = "isthmus:chassis", "isthmus:run"
+INTERCONN = "ovn-is-interconn"
 
 TABLES = {
     "Open_vSwitch": ("external_ids", "ssl"),
@@ -61,6 +62,18 @@ def plug(client: Client, bridge: str, taps: Mapping[str, str], chassis: str, run
     return operations
 
 
+def mark_gateway(client: Client) -> list[dict[str, Any]]:
+    """Operations after which the chassis offers itself as a gateway between zones (ovn-controller(8)), if any."""
+    operations: list[dict[str, Any]] = []
+    for uuid, row in client.rows["Open_vSwitch"].items():
+        if _ids(row).get(INTERCONN) != "true":
+            anew = ["map", [[INTERCONN, "true"]]]
+            mutations = [["external_ids", "delete", ["set", [INTERCONN]]], ["external_ids", "insert", anew]]
+            where = [["_uuid", "==", ["uuid", uuid]]]
+            operations.append({"op": "mutate", "table": "Open_vSwitch", "where": where, "mutations": mutations})
+    return operations
+
+
 def unplug(client: Client, mine: Callable[[Mapping[str, str]], bool]) -> list[dict[str, Any]]:
     """Operations that remove every port with an interface whose external_ids are `mine`."""
     return [_remove(owner, port) for owner, port, interface in _ports(client) if mine(_ids(interface))]
@@ -76,8 +89,8 @@ def _ports(client: Client) -> Iterator[tuple[str, str, Record]]:
                     yield owner, port, interface
 
 
-def _ids(interface: Record) -> Mapping[str, str]:
-    ids = interface["external_ids"]
+def _ids(row: Record) -> Mapping[str, str]:
+    ids = row["external_ids"]
     assert isinstance(ids, Mapping)
     return ids
 

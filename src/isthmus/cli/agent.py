@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--listen", metavar="IP:PORT", type=listen_address, help="serve metrics over TLS; default: do not"
     )
     parser.add_argument("--client-ca", type=Path, metavar="FILE", help="who may read the metrics; default: as --ca")
+    parser.add_argument(
+        "--gateway", action="store_true", help="set external_ids:ovn-is-interconn=true where it is not, and keep it"
+    )
     parser.add_argument("--retire", action="store_true", help="remove what an agent left on this chassis, and exit")
 
 
@@ -51,7 +54,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     if not args.ovs.startswith("unix:"):
         raise IntentError(Problem("Usage", "--ovs takes unix:PATH", remedy="run the agent on the chassis itself"))
     overrides = Overrides(args.chassis, args.sb, args.ca, args.cert, args.key, args.server_name)
-    return Settings(args.ovs, overrides, args.listen, args.client_ca)
+    return Settings(args.ovs, overrides, args.listen, args.client_ca, args.gateway)
 
 
 async def _serve(settings: Settings) -> None:

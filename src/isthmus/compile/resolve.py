@@ -331,7 +331,7 @@ class _Resolver:
                 "GatewayNotMarked",
                 "gateways",
                 f"chassis {name!r} of site {site!r} is not marked ovn-is-interconn",
-                "on that host: ovs-vsctl set open . external_ids:ovn-is-interconn=true",
+                "on that host: isthmus agent --gateway, or ovs-vsctl set open . external_ids:ovn-is-interconn=true",
             )
         return None
 
