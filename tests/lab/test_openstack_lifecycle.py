@@ -100,6 +100,28 @@ def test_what_is_removed_while_the_api_is_down_is_cut_at_once_and_finished_later
     assert {k for k, one in before.items() if "[isthmus" not in (one.get("description") or "")} <= listing(lab).keys()
 
 
+@pytest.mark.parametrize(("whose", "what", "quota"), [("service", "network", 1), ("b", "router_route", 0)])
+def test_a_quota_that_is_used_up_is_told_and_the_rest_follows_when_it_is_raised(
+    lab: Lab, whose: str, what: str, quota: int
+) -> None:
+    """Of links it is our own project's, which has one already; of routes the tenant's."""
+    admin = lab.site("cloud").cloud("admin")
+    project = admin.identity.find_project(whose).id
+    isthmus(lab, "disconnect", "tenant-b")
+    with nothing_lost(lab, *OF_A):
+        admin.network.put(f"/quotas/{project}", json={"quota": {what: quota}})
+        try:
+            write_interconnects(lab, {"tenant-a": A, "tenant-b": B})
+            found = isthmus(lab, "apply", "--timeout", "20", code=1)
+            (error,) = found["errors"]
+            assert error["code"] == "OverQuota", error
+            assert what in error["message"] and "req-" in error["message"] and "quota set" in error["remedy"]
+        finally:
+            admin.network.delete(f"/quotas/{project}")
+        isthmus(lab, "apply")
+        warm(lab, OF_B, seconds=20)
+
+
 def test_our_network_that_the_admin_deletes_is_made_again(lab: Lab) -> None:
     """Neutron lets nobody delete it while the router's port is on it: she takes that first."""
     admin = lab.site("cloud").cloud("admin").network
