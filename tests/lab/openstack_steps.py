@@ -43,12 +43,17 @@ OF_B = [("cloud-b-web-1", "cluster-b-pods-2")]
 """`b` lets nobody in by its security groups."""
 
 
+def use_line(file: dict[str, Any], line: str) -> None:
+    """Have the first site of a lab file run that line of Neutron; 27 has no options for BFD."""
+    file["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
+
+
 @contextmanager
 def joined(line: str = "") -> Iterator[Lab]:
     """A cloud with an external network, and a cluster; `a` and `b` are joined. `line`: of Neutron's releases."""
     file = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     if line:
-        file["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
+        use_line(file, line)
     file["sites"][0]["switches"] = [EXTERNAL]
     with Lab.up(spec.parse(file, name=unique_name())) as lab:
         join(lab)

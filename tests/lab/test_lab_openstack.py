@@ -17,6 +17,8 @@ from isthmus.lab import packets, rpc, spec, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory, unique_name
 
+from .openstack_steps import use_line
+
 pytestmark = pytest.mark.lab
 
 FILE = Path(__file__).with_name("openstack.yaml")
@@ -194,7 +196,7 @@ def test_its_daemons_come_back(cloud: Lab) -> None:
 @pytest.mark.parametrize("line", spec.LINES[1:])
 def test_older_release_lines_do_the_same(lab_factory: LabFactory, line: str) -> None:
     document = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    document["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
+    use_line(document, line)
     older = lab_factory(document)
     assert older.site("cloud").daemon("neutron").daemon.argv[0].split("/")[-3].startswith(f"openstack-{line}-")
     for version in (4, 6):

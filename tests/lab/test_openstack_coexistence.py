@@ -14,7 +14,7 @@ from isthmus.lab.lab import Lab
 from snapshots import owned
 from unixes import look, until
 
-from .neutron_listing import COLLECTIONS
+from .neutron_listing import objects
 from .openstack_steps import OF_A, OF_B, answers, everything, joined, sync
 from .steps import isthmus
 from .test_live_change import nothing_lost, serving
@@ -38,6 +38,14 @@ def lab() -> Iterator[Lab]:
 def nothing_to_do(lab: Lab) -> None:
     """We want nothing else than before, and say so."""
     assert isthmus(lab, "plan", "--prune")["databases"] == []
+
+
+def all_as_before(lab: Lab, before: tuple[Any, ...]) -> None:
+    """Our rows and all objects in Neutron are those of `everything` before, and we want nothing else."""
+    rows, now = everything(lab)
+    assert now == before[1]
+    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
+    nothing_to_do(lab)
 
 
 def test_neutrons_own_repair_reports_nothing_about_us_and_changes_nothing(lab: Lab) -> None:
@@ -73,10 +81,7 @@ def test_a_router_is_renamed_and_has_its_own_routes_edited(lab: Lab) -> None:
         member.update_router(router, routes=seen)
         member.update_router(router, description="", name="other")
         member.update_router(router, name="a")
-    rows, objects = everything(lab)
-    assert objects == before[1]
-    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
-    nothing_to_do(lab)
+    all_as_before(lab, before)
 
 
 def test_a_gateway_a_floating_address_and_a_forwarded_port_come_and_go(lab: Lab) -> None:
@@ -98,10 +103,7 @@ def test_a_gateway_a_floating_address_and_a_forwarded_port_come_and_go(lab: Lab)
         member.delete_ip(floating)
         member.delete_ip(shared)
         member.update_router(router, external_gateway_info={})
-    rows, objects = everything(lab)
-    assert objects == before[1]
-    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
-    nothing_to_do(lab)
+    all_as_before(lab, before)
 
 
 def test_networks_and_subnets_are_edited(lab: Lab) -> None:
@@ -172,10 +174,7 @@ def test_the_api_and_the_maintenance_worker_are_away(lab: Lab, seconds: float) -
         answers(lab)
     # Its worker sets an option on every router of the deployment when it starts, on our edges too.
     isthmus(lab, "apply", "--prune")
-    rows, objects = everything(lab)
-    assert objects == before[1]
-    assert owned({"nb/cloud": rows}) == owned({"nb/cloud": before[0]})
-    nothing_to_do(lab)
+    all_as_before(lab, before)
 
 
 @pytest.mark.parametrize("seconds", [60.0, pytest.param(600.0, marks=pytest.mark.full)])
@@ -197,12 +196,10 @@ def versions(lab: Lab) -> dict[str, Any]:
         for uuid, row in found.items()
         if "external_ids" in row and "isthmus:owner" in rpc.mapping(row["external_ids"])
     }
-    network = lab.site("cloud").cloud("admin").network
-    objects = {
+    in_neutron = {
         one["id"]: one["revision_number"]
-        for collection in COLLECTIONS
-        for one in network.get(f"/{collection}").json()[collection.replace("-", "_")]
+        for collection, one in objects(lab)
         if "[isthmus" in (one.get("description") or "") or collection == "routers"
     }
-    assert len(rows) > 40 and len(objects) > 10
-    return rows | objects
+    assert len(rows) > 40 and len(in_neutron) > 10
+    return rows | in_neutron

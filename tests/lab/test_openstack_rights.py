@@ -51,12 +51,10 @@ def user(lab: Lab) -> None:
     person = identity.create_user(name=USER, password=USER, domain_id="default")
     for role in (identity.create_role(name="isthmus"), identity.find_role("member")):
         identity.assign_project_role_to_user(project, person, role)
-    path = clouds.file(lab.paths)
-    entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    entry = {**entries["clouds"][clouds.entry("cloud", "admin")]}
-    entry["auth"] = {**entry["auth"], "username": USER, "password": USER, "project_name": USER}
-    entries["clouds"][USER] = entry
-    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    entries = clouds.read(lab.paths)
+    admin = entries[clouds.entry("cloud", "admin")]
+    entries[USER] = {**admin, "auth": {**admin["auth"], "username": USER, "password": USER, "project_name": USER}}
+    clouds.file(lab.paths).write_text(yaml.safe_dump({"clouds": entries}), encoding="utf-8")
 
 
 def as_user(lab: Lab) -> openstack.connection.Connection:

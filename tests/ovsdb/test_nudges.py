@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from deployment import Deployment, attach
+from unixes import until
 
 PORT = "isthmus-default.tenant-a.east.transit"
 
@@ -24,14 +24,12 @@ def port(pair: Deployment) -> dict[str, Any]:
 def overlook(pair: Deployment, mac: str) -> None:
     """Returns when no chassis carries the port any more."""
     pair.pretender.overlooked[PORT] = mac
-    deadline = time.monotonic() + 5
-    while any(
-        r["chassis"]
-        for r in pair.sites["east"].sb.snapshot("Port_Binding")["Port_Binding"].values()
-        if r["logical_port"] == f"cr-{PORT}"
-    ):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until("nobody carries it", lambda: not carried(pair), within=5)
+
+
+def carried(pair: Deployment) -> bool:
+    rows = pair.sites["east"].sb.snapshot("Port_Binding")["Port_Binding"].values()
+    return any(r["chassis"] for r in rows if r["logical_port"] == f"cr-{PORT}")
 
 
 def test_serve_nudges_a_port_that_nobody_carries(pair: Deployment) -> None:

@@ -149,7 +149,7 @@ class Agent:
         switch = next(iter(self._ovs.rows["Open_vSwitch"].values()), None)
         if switch is None:
             return
-        if self._settings.gateway and self._leading and (operations := vswitch.mark_gateway(self._ovs)):
+        if self._settings.gateway and self._leading and (operations := vswitch.mark_gateway(switch)):
             await self._ovs.transact(operations, "isthmus agent")
             log.info("this chassis is a gateway between zones now")
         place = desired.read_place(switch, self._ovs.rows["SSL"].values(), self._settings.overrides)

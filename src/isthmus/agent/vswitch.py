@@ -62,16 +62,16 @@ def plug(client: Client, bridge: str, taps: Mapping[str, str], chassis: str, run
     return operations
 
 
-def mark_gateway(client: Client) -> list[dict[str, Any]]:
-    """Operations after which the chassis offers itself as a gateway between zones (ovn-controller(8)), if any."""
-    operations: list[dict[str, Any]] = []
-    for uuid, row in client.rows["Open_vSwitch"].items():
-        if _ids(row).get(INTERCONN) != "true":
-            anew = ["map", [[INTERCONN, "true"]]]
-            mutations = [["external_ids", "delete", ["set", [INTERCONN]]], ["external_ids", "insert", anew]]
-            where = [["_uuid", "==", ["uuid", uuid]]]
-            operations.append({"op": "mutate", "table": "Open_vSwitch", "where": where, "mutations": mutations})
-    return operations
+def mark_gateway(switch: Record) -> list[dict[str, Any]]:
+    """Operations after which the chassis offers itself as a gateway between zones (ovn-controller(8)), if any.
+
+    switch  the row of Open_vSwitch
+    """
+    if _ids(switch).get(INTERCONN) == "true":
+        return []
+    anew = ["map", [[INTERCONN, "true"]]]
+    mutations = [["external_ids", "delete", ["set", [INTERCONN]]], ["external_ids", "insert", anew]]
+    return [{"op": "mutate", "table": "Open_vSwitch", "where": [], "mutations": mutations}]
 
 
 def unplug(client: Client, mine: Callable[[Mapping[str, str]], bool]) -> list[dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile import names
 from isthmus.compile.view import Joined, Side
 from isthmus.controller.entry import Entry
@@ -31,24 +33,23 @@ class Nudges:
         self._waiting: dict[tuple[str, str], _Waiting] = {}
         self._given: dict[tuple[str, str], int] = {}
 
-    def look(self, entry: Entry) -> tuple[int, ...]:
+    def look(self, entry: Entry, readable: Mapping[str, OvnSite]) -> tuple[int, ...]:
         """Nudges that this process gave each site's port of an Interconnect; the loop wakes when one may be due."""
         joined = entry.joined
         if joined is None:
             return ()
         firsts = [s for s in joined.sides if joined.is_first(s)]
         for side in firsts:
-            self._look(entry, joined, side)
+            self._look(entry, joined, side, readable.get(side.site))
         return tuple(self.given(joined.name, s.name) for s in firsts)
 
     def given(self, interconnect: str, attachment: str) -> int:
         return self._given.get((interconnect, attachment), 0)
 
-    def _look(self, entry: Entry, joined: Joined, side: Side) -> None:
+    def _look(self, entry: Entry, joined: Joined, side: Side, site: OvnSite | None) -> None:
         key = (joined.name, side.name)
-        site = self._world.sites.get(side.site)
         port = names.of(joined.owner, joined.name, side.name, "transit")
-        if site is None or site.trouble is not None or not site.unbound(f"cr-{port}"):
+        if site is None or not site.unbound(f"cr-{port}"):
             self._waiting.pop(key, None)
             return
         waiting = self._waiting.setdefault(key, _Waiting())

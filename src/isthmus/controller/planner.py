@@ -273,7 +273,7 @@ class Planner:
                 (self._claims_version[(s.site, s.vpc.uuid)], self.ledger.version[(s.site, s.vpc.uuid)])
                 for s in entry.sides
             ],
-            self.nudges.look(entry),
+            self.nudges.look(entry, self._readable),
         )
         if self._same and entry.near == near and entry.clean and not entry.lingering:
             return

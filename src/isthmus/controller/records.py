@@ -39,19 +39,15 @@ def tags(interconnect: str, site: OvnSite) -> dict[tuple[str, str], int]:
 
 def port_key(interconnect: str, attachment: str, site: OvnSite) -> str:
     """What ovn-ic numbered an Attachment's port on the transit switch, or ""."""
-    for uuid in site.owned(interconnect).get(("Logical_Switch_Port", f"{interconnect}/{attachment}/transit-port"), ()):
-        options = site.client.rows["Logical_Switch_Port"][uuid]["options"]
-        assert isinstance(options, Mapping)
-        return str(options.get("requested-tnl-key", ""))
-    return ""
+    place = "Logical_Switch_Port", f"{interconnect}/{attachment}/transit-port"
+    return _map_of(interconnect, place, "options", site).get("requested-tnl-key", "")
 
 
 def nudges(interconnect: str, attachment: str, site: OvnSite) -> int:
     """How often an Attachment's port on the transit switch was nudged, as its row says."""
-    for uuid in site.owned(interconnect).get(("Logical_Router_Port", f"{interconnect}/{attachment}/transit"), ()):
-        said = _ids(site.client.rows["Logical_Router_Port"][uuid]).get(NUDGES, "")
-        return int(said) if said.isdecimal() else 0
-    return 0
+    place = "Logical_Router_Port", f"{interconnect}/{attachment}/transit"
+    said = _map_of(interconnect, place, "external_ids", site).get(NUDGES, "")
+    return int(said) if said.isdecimal() else 0
 
 
 def members(interconnect: str, fabric: Store) -> dict[str, list[str]]:
@@ -71,6 +67,15 @@ def numbers(interconnect: str, fabric: Store) -> dict[str, int]:
             return {str(site): int(number) for site, number in json.loads(_ids(row)[NUMBERS]).items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             break
+    return {}
+
+
+def _map_of(interconnect: str, place: tuple[str, str], column: str, site: OvnSite) -> Mapping[str, str]:
+    """A map in our row of that table and key; empty where there is none."""
+    for uuid in site.owned(interconnect).get(place, ()):
+        found = site.client.rows[place[0]][uuid][column]
+        assert isinstance(found, Mapping)
+        return found
     return {}
 
 

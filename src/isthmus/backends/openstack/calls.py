@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 from isthmus.backends.changes import Change, is_subnet
 from isthmus.backends.openstack.api import Api, Refused
 from isthmus.backends.openstack.diff import RESOURCE
 from isthmus.backends.openstack.listing import Listing, path_of
-from isthmus.backends.openstack.owned import Place
+from isthmus.backends.openstack.owned import Place, compared
 from isthmus.errors import Bug, Conflict, Problem
 
 ADD = ("network", "subnet", "router_interface", "extra_route", "address_group", "security_group_rule")
@@ -167,16 +167,19 @@ class Calls:
         path = f"/routers/{router}"
         if self._listing.atomic_routes:
             self._send("PUT", f"{path}/{action}_extraroutes", {"router": {"routes": routes}})
-            return
+        else:
+            self._whole_list(path, routes if action == "add" else [], {compared(r) for r in routes})
+
+    def _whole_list(self, path: str, wanted: list[dict[str, Any]], ours: set[tuple[str, str]]) -> None:
+        """Set `wanted` in the place of `ours`, beside what else is there; read again where that has changed."""
         for left in reversed(range(TRIES)):
-            now = self._api.get("network", path, fields=("routes", "revision_number"))["router"]
-            ours = {_place(r) for r in routes}
-            others = [r for r in now["routes"] if _place(r) not in ours]
-            wanted = others + (routes if action == "add" else [])
-            if {_place(r) for r in wanted} == {_place(r) for r in now["routes"]}:
+            router = self._api.get("network", path, fields=("routes", "revision_number"))["router"]
+            now = router["routes"]
+            new = [r for r in now if compared(r) not in ours] + wanted
+            if set(map(compared, new)) == set(map(compared, now)):
                 return
             try:
-                self._send("PUT", path, {"router": {"routes": wanted}}, now["revision_number"])
+                self._send("PUT", path, {"router": {"routes": new}}, router["revision_number"])
                 return
             except Refused as error:
                 if error.status != CHANGED or not left:
@@ -246,11 +249,6 @@ def _by_router(changes: Iterable[Change]) -> dict[str, list[dict[str, Any]]]:
         route = {"destination": change.columns["destination"], "nexthop": change.columns["nexthop"]}
         found[change.parent.uuid].append(route)
     return found
-
-
-def _place(route: Mapping[str, Any]) -> tuple[str, str]:
-    """A route as it compares: Neutron keeps destinations as they were written."""
-    return str(ip_network(route["destination"], strict=False)), str(ip_address(route["nexthop"]))
 
 
 def _words(change: Change) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.openstack.listing import Listing, Object
 from isthmus.backends.openstack.marks import TAGGED, description, tags
-from isthmus.backends.openstack.owned import Place
+from isthmus.backends.openstack.owned import Place, compared
 from isthmus.model.rows import Parent, Row, Value
 
 MUTABLE = frozenset({"name", "addresses", "description", "tags"})
@@ -153,8 +153,8 @@ class _Differ:
         }
 
     def _route(self, one: Object) -> dict[str, Value]:
-        destination = str(ip_network(one["destination"], strict=False))
-        return {"destination": destination, "nexthop": str(ip_address(one["nexthop"]))}
+        destination, nexthop = compared(one)
+        return {"destination": destination, "nexthop": nexthop}
 
     def _remove(self, table: str, key: str, one: Object) -> Change:
         """`columns` and `parent` hold what the call takes where an id alone does not do."""

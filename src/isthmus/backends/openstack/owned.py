@@ -90,3 +90,8 @@ def route_object(router: str, route: Mapping[str, str]) -> Object:
     return {
         "id": f"{router} {destination} {nexthop}", "router": router, "destination": destination, "nexthop": nexthop
     }  # fmt: skip
+
+
+def compared(route: Mapping[str, str]) -> tuple[str, str]:
+    """Destination and next hop of a route in one spelling: Neutron keeps both as they were written."""
+    return str(ip_network(route["destination"], strict=False)), str(ip_address(route["nexthop"]))
