@@ -47,8 +47,12 @@ class Problem:
             where += f" document {self.document + 1}"  # people count from 1
         if self.field:
             where += f" {self.field}"
-        text = f"{where.strip()}: {self.message}" if where.strip() else self.message
-        return f"{text}; {self.remedy}" if self.remedy else text
+        return f"{where.strip()}: {self.advice}" if where.strip() else self.advice
+
+    @property
+    def advice(self) -> str:
+        """What is wrong and what to do, without the place."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
 class IsthmusError(Exception):

@@ -14,11 +14,10 @@ TOP_PRIORITY = 100
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
-    yield maker.row(
-        "Logical_Router",
-        "edge",
-        {"name": maker.name("edge"), "external_ids": {record.SIDES: record.dump(record.of(joined))}},
-    )
+    ids = {record.SIDES: record.dump(record.of(joined))}
+    if joined.is_first(side) and side.site in joined.refused:
+        ids[record.REFUSED] = joined.refused[side.site]
+    yield maker.row("Logical_Router", "edge", {"name": maker.name("edge"), "external_ids": ids})
     if joined.is_first(side):
         yield from _transit(joined, side, maker)
         for further in joined.further(side):

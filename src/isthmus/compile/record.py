@@ -22,6 +22,12 @@ SIDES = "isthmus:sides"
 NUDGES = "isthmus:nudges"
 """On an edge's port of the transit switch, from the first nudge on."""
 
+REFUSED = "isthmus:refused"
+"""On a site's first edge: how its API refused the last call of this Interconnect (a Problem, JSON).
+
+Whoever asks for the state is another process than the one that was refused.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class SideRecord:

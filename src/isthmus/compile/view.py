@@ -88,6 +88,7 @@ class Joined:
     sides     in order of their names
     members   sites that have, or may still have, an edge: the transit switch records them until they confirmed
     mtu       bytes; the largest IP packet that every site on the path carries
+    refused   site -> what its API refused last, as its first edge says it (`compile.record.REFUSED`)
     """
 
     name: str
@@ -97,6 +98,7 @@ class Joined:
     numbers: Mapping[str, Numbers]
     pools: Pools
     mtu: int
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def first(self, site: str) -> Side:
         """The side that holds the site's port on the transit switch."""

@@ -79,7 +79,7 @@ def refused(problems: Sequence[Problem]) -> list[Condition]:
 def _wrong(problems: Sequence[Problem]) -> Verdict:
     first = problems[0]
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return "False", first.code, f"{first.message}; {first.remedy}{more}"
+    return "False", first.code, f"{first.advice}{more}"
 
 
 def _accepted(entry: Entry) -> Verdict:
@@ -95,7 +95,7 @@ def _programmed(entry: Entry, world: World, written: Mapping[tuple[str, str], in
     if entry.blocked is not None:
         return "Unknown", entry.blocked.code, entry.blocked.message
     if entry.failed is not None:
-        return "False", entry.failed.code, entry.failed.message
+        return "False", entry.failed.code, entry.failed.advice
     if not entry.clean:
         return "False", *entry.waits_for
     return _everywhere(entry.joined, world, written)

@@ -22,6 +22,7 @@ class Entry:
     blocked    why it could not be worked on at all in this pass (a site or the Fabric is out of reach)
     failed     what a database answered to the last write of it
     lingering  sites whose gateway chassis have not yet confirmed that the edge is gone
+    refusal    what an API answered to the last call for what is still to be written there
     numbered   ovn-ic has numbered the ports on the transit switch at all sites in reach
 
     The last four say what the work so far was made from: the documents, other entries on the same routers, and all.
@@ -37,6 +38,7 @@ class Entry:
     blocked: Problem | None = None
     failed: Problem | None = None
     lingering: tuple[str, ...] = ()
+    refusal: Problem | None = None
     numbered: bool = True
     text: object = None
     near: object = None
@@ -47,6 +49,8 @@ class Entry:
     def waits_for(self) -> tuple[str, str]:
         """Who has not done yet what the rest waits for: a condition's reason, and a sentence."""
         if any(changes for database, changes in self.changes.items() if database.startswith("neutron/")):
+            if self.refusal is not None:
+                return self.refusal.code, self.refusal.advice
             return "WaitingForNeutron", "Neutron is still being asked for networks, routes or rules"
         if all(c.deferred for changes in self.changes.values() for c in changes):
             says = "ovn-ic has not made the transit switch's copy, or numbered its port, yet; does it run?"

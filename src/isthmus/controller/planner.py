@@ -21,7 +21,7 @@ from isthmus.compile.record import SideRecord
 from isthmus.compile.resolve import NOT_YET, resolve
 from isthmus.compile.rows import rows
 from isthmus.compile.view import Joined, Side
-from isthmus.controller import records
+from isthmus.controller import records, refusals
 from isthmus.controller.entry import Entry
 from isthmus.controller.ledger import Ledger
 from isthmus.controller.nudges import Nudges
@@ -267,6 +267,7 @@ class Planner:
         if (entry.blocked is not None and not self._cut) or (self.foreign_claim and entry.intent):
             entry.changes, entry.joined = {}, None
             return
+        refused = refusals.noted(entry, self._readable)
         near = (
             entry.resolved_from,
             [
@@ -274,6 +275,7 @@ class Planner:
                 for s in entry.sides
             ],
             self.nudges.look(entry, self._readable),
+            refused,
         )
         if self._same and entry.near == near and entry.clean and not entry.lingering:
             return
@@ -289,7 +291,9 @@ class Planner:
         if entry.compiled_from == seen and entry.clean and not entry.lingering:
             return
         entry.compiled_from, self._touched = seen, True
-        entry.joined = self._join(entry)
+        entry.refusal = next(filter(None, map(refusals.read, refused.values())), None)
+        joined = self._join(entry)
+        entry.joined = replace(joined, refused=refused) if joined else None
         entry.numbered = self._numbered(entry.joined)
         desired: dict[str, list[Row]] = defaultdict(list)
         for row in rows(entry.joined) if entry.joined else ():

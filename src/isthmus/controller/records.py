@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.backends.ovsdb.store import Store
-from isthmus.compile.record import NUDGES, SIDES, SideRecord, parse
+from isthmus.compile.record import NUDGES, REFUSED, SIDES, SideRecord, parse
 from isthmus.compile.transit import MEMBERS, NUMBERS
 from isthmus.model.rows import Record
 
@@ -48,6 +48,12 @@ def nudges(interconnect: str, attachment: str, site: OvnSite) -> int:
     place = "Logical_Router_Port", f"{interconnect}/{attachment}/transit"
     said = _map_of(interconnect, place, "external_ids", site).get(NUDGES, "")
     return int(said) if said.isdecimal() else 0
+
+
+def refused(interconnect: str, site: OvnSite) -> str:
+    """What a site's API refused last, as the site's first edge says it, or ""."""
+    rows = (row for _, row in site.owned_rows(interconnect, "Logical_Router"))
+    return next((ids[REFUSED] for row in rows if REFUSED in (ids := _ids(row))), "")
 
 
 def members(interconnect: str, fabric: Store) -> dict[str, list[str]]:

@@ -71,6 +71,7 @@ class OpenStackSite(OvnSite):
         self._places = asyncio.Semaphore(AT_ONCE)
         self._closing = False
         self._refused: dict[str, _Refusal] = {}
+        self._called: set[str] = set()
         self._relist = asyncio.Lock()
         self._patient_until = 0.0
 
@@ -281,6 +282,9 @@ class OpenStackSite(OvnSite):
         found = self._refused.get(interconnect)
         return found.problem if found else None
 
+    def called(self, interconnect: str) -> bool:
+        return interconnect in self._called
+
     async def _calls(self, interconnect: str, changes: list[Change]) -> None:
         try:
             async with self._places:
@@ -297,6 +301,7 @@ class OpenStackSite(OvnSite):
         finally:
             if not self._closing:
                 await self._list()
+            self._called.add(interconnect)
             del self._calling[interconnect]
             self._wake()
 
@@ -316,8 +321,11 @@ class _Refusal:
     """What was refused, and when it may be tried again: at once where something else is wanted now."""
 
     def __init__(self, problem: Problem, changes: Sequence[Change], before: _Refusal | None) -> None:
-        self.problem, self._changes = problem, list(changes)
+        self._changes = list(changes)
+        self.problem: Problem
         same = before is not None and before._changes == self._changes
+        # The rows tell of it; they need not be written again for another request id.
+        self.problem = before.problem if before and same and before.problem.code == problem.code else problem
         self._delay: float = min(2 * before._delay, LAST_RETRY) if before and same else FIRST_RETRY
         self._until = asyncio.get_running_loop().time() + self._delay
 

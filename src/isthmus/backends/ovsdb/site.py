@@ -195,6 +195,10 @@ class OvnSite(Store):
         """Why an API refused the last of them, or None."""
         return None
 
+    def called(self, interconnect: str) -> bool:
+        """Whether this process has ever finished calls for it: what rows say of a refusal is older then."""
+        return False
+
     # -- writing --------------------------------------------------------------------------------------------
 
     async def write(self, changes: Iterable[tuple[str, Change]], comment: str) -> int:
