@@ -14,10 +14,13 @@ from isthmus.lab.interrupts import ENDINGS, noted
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """Whatever a test does, the handlers are as before: so it must leave them."""
+    """Whatever a test does, the handlers are as before: so it must leave them. Whoever runs us may ignore some."""
+    outside = {n: signal.signal(n, signal.SIG_DFL) for n in ENDINGS if signal.getsignal(n) is signal.SIG_IGN}
     before = [signal.getsignal(n) for n in ENDINGS]
     yield
     assert [signal.getsignal(n) for n in ENDINGS] == before
+    for number, handler in outside.items():
+        signal.signal(number, handler)
 
 
 def never() -> None:
