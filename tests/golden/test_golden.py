@@ -1,7 +1,7 @@
 """Documents and facts -> rows, written out: a change of the compiler shows here as a change of text.
 
 tests/golden/CASE/documents.yaml   as users write them
-                  facts.yaml       site -> chassis, routers (switch -> the router's addresses)
+                  facts.yaml       site -> chassis, routers (switch -> the router's addresses), links (key -> port -> address)
                   rows.yaml        what comes out; `ISTHMUS_GOLDEN=write pytest tests/golden` writes it anew
 """
 
@@ -58,8 +58,10 @@ class Facts:
             )
             for switch, addresses in found.items()
         )
-        for key, name in self.written.get("links", {}).items():
-            ports += (VpcPort(uuid(self.site, name), name, (), Role.LINK, uuid(self.site, key), key, key),)
+        for key, found in self.written.get("links", {}).items():
+            for name, address in found.items():
+                at = (ip_interface(address),)
+                ports += (VpcPort(uuid(self.site, name), name, at, Role.LINK, uuid(self.site, key), key, key),)
         keeper, project = self.written.get("keeper", "ovn"), uuid(ref.project) if ref.project else ""
         return (Vpc(self.site, uuid(self.site, ref.name or ""), ref.name or "", ports, (), keeper, project),)
 

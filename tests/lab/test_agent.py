@@ -67,7 +67,7 @@ class Scene:
         generation = f"g{self.number}"
         spec = {
             "addresses": [f"169.254.128.{number}", f"fd69:7374::{number}"],
-            "router_mac": "02:00:00:00:99:02",
+            "router_macs": {"4": "02:00:00:00:99:02", "6": "02:00:00:00:99:02"},
             "targets": TARGETS,
             "generation": generation,
         }

@@ -23,10 +23,8 @@ pytestmark = pytest.mark.lab
 
 PAIRS = OF_A + OF_B
 
-OF_NEUTRON = ("pvlan_pg_drop", "SegmentHostMapping", "needs to be updated in OVN NB DB as network(s) have changed")
-"""What the tool says of a cloud that has never seen us: its own group, made late; chassis that ovn-ic shows it; and any
-router port with two networks, as our links have it: it compares two sets as lists, so every second time, and writes
-what is there already (ADR 0014). That nothing was changed is compared here row by row."""
+OF_NEUTRON = ("pvlan_pg_drop", "SegmentHostMapping")
+"""What the tool says of a cloud that has never seen us: its own group, made late; and chassis that ovn-ic shows it."""
 
 
 @pytest.fixture(scope="module")

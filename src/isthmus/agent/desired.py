@@ -32,7 +32,8 @@ class Child:
     trunk: str
     tag: int
     mac: bytes
-    router_mac: bytes
+    router_macs: Mapping[int, bytes]
+    """IP version -> MAC of the VPC router's port on the link that has an address of it."""
     sources: tuple[Address, ...]
     probe: Probe
     bound: bool
@@ -83,7 +84,7 @@ def _child(name: str, row: Record, spec: Mapping[str, Any]) -> Child:
         trunk=str(row["parent_port"]),
         tag=int(str(row["tag"])),
         mac=mac(str(next(iter(macs), "")).partition(" ")[0]),
-        router_mac=mac(spec["router_mac"]),
+        router_macs={version: mac(spec["router_macs"][str(version)]) for version in families},
         sources=sources,
         probe=Probe(name, str(spec["generation"]), targets),
         bound=bool(row["chassis"]),

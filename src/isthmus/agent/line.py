@@ -46,7 +46,7 @@ class Line:
         echo = Echo(
             tag=child.tag,
             source_mac=child.mac,
-            router_mac=child.router_mac,
+            router_mac=child.router_macs[request.target.address.version],
             source=child.source(request.target.address),
             target=request.target.address,
             identifier=self._identifier,

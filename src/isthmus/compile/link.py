@@ -29,6 +29,15 @@ def router_port(joined: Joined, side: Side, what: str, host: int, on_router: Par
     return maker.row("Logical_Router_Port", what, columns, on_router)
 
 
+def vpc_port(side: Side, version: int) -> str:
+    """Of the VPC router's port that has the link's address of an IP version.
+
+    Neutron's own check takes a router's port with two networks for wrong every other time (ADR 0014): on its routers
+    each version has a port of its own.
+    """
+    return "link-vpc-6" if side.vpc.keeper == "neutron" and version == 6 else "link-vpc"
+
+
 def on_switch(joined: Joined, side: Side) -> Parent:
     """Where ports of the link go."""
     key = Maker(joined, side).key("link")

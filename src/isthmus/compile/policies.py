@@ -135,23 +135,23 @@ def _prefixes(sides: Iterable[Side]) -> list[Prefix]:
     return [p for s in sides for p in s.prefixes]
 
 
-def on_vpc(joined: Joined, side: Side, link: str, parent: Parent) -> Iterator[Row]:
+def on_vpc(joined: Joined, side: Side, link: Mapping[int, str], parent: Parent) -> Iterator[Row]:
     """What goes to remote prefixes entered by a listed subnet's port or the link; what comes from them, by the link.
 
     The edge sees source addresses only; a neighbour on an external or unlisted network could forge a listed one, or
     pose as the far side, who would get the answer.
 
-    link    name of the VPC router's port on the link
+    link    IP version -> name of the VPC router's port on the link; of a version that it lacks nothing is said
     parent  the VPC router, where its policies go
     """
     maker, remotes = Maker(joined, side), set(away(joined, side))
-    entries = [link, *(port for s in side.subnets for port in s.ports)]
-    inports = "{" + ", ".join(f'"{name}"' for name in sorted(set(entries))) + "}"
+    doors = {port for s in side.subnets for port in s.ports}
     for version in joined.families:
-        if remote := _set(version, remotes):
+        if version in link and (remote := _set(version, remotes)):
+            inports = "{" + ", ".join(f'"{name}"' for name in sorted(doors | {link[version]})) + "}"
             enter = f"inport == {inports} && ip{version}.dst == {remote}"
             if back := pairs(version, remotes, side.prefixes):
-                enter = f'({enter}) || (inport == "{link}" && {back})'
+                enter = f'({enter}) || (inport == "{link[version]}" && {back})'
             for what, priority, action, text in (
                 ("enter", VPC_ALLOW, "allow", enter),
                 ("drop", VPC_DROP, "drop", f"ip{version}.dst == {remote} || ip{version}.src == {remote}"),

@@ -35,9 +35,10 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
 
 def request(joined: Joined, side: Side, addresses: list[str]) -> str:
     """What the agent is asked to do, as JSON; `generation` tells answers to this request from older ones."""
+    maker = Maker(joined, side)
     body = {
         "addresses": addresses,
-        "router_mac": names.mac(names.of(joined.owner, joined.name, side.name, "link-vpc")),
+        "router_macs": {str(i.version): maker.mac(link.vpc_port(side, i.version)) for i in joined.link(side, link.VPC)},
         "targets": [
             {"subnet": f"{other.name}/{subnet.name}", "address": str(address.ip)}
             for other in joined.others(side)

@@ -26,9 +26,7 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
     for defined in side.defined:
         yield from _subnet(side, maker, defined)
     yield from _admission(joined, side, maker)
-    port = next((p.name for p in side.vpc.ports if p.owned == maker.key("link")), None)
-    if port is not None:
-        yield from _ways(joined, side, maker, port)
+    yield from _ways(joined, side, maker)
 
 
 class _Maker(Maker):
@@ -41,13 +39,11 @@ class _Maker(Maker):
     def on_router(self, column: str) -> Parent:
         return Parent("router", column, uuid=self.side.vpc.uuid)
 
-    def interface(
-        self, what: str, network: str, addresses: tuple[Interface, ...], mac: str = "", path: str = ""
-    ) -> Row:
+    def interface(self, what: str, network: str, address: Interface, mac: str = "", path: str = "") -> Row:
         """A port of the router on a network of ours; without `mac` Neutron chooses."""
         columns: dict[str, Value] = {
             "router": self.side.vpc.uuid,
-            "fixed_ips": frozenset(str(a.ip) for a in addresses),
+            "fixed_ips": frozenset({str(address.ip)}),
         }
         if mac:
             columns |= {"mac_address": mac, "name": self.name(what)}
@@ -68,12 +64,13 @@ def exact(prefixes: list[Prefix]) -> list[Prefix]:
 
 
 def _link(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:
-    """A network without DHCP. Neutron has its one address to give; the others are the edge's and the probes'."""
+    """A network without DHCP. Neutron has one address a family to give; the others are the edge's and the probes'."""
     here = joined.link(side, link.VPC)
     yield maker.row("network", "link", {"name": maker.name("link"), "project": ""})
     for address in here:
         yield _range(maker, f"link/{address.version}", "link", maker.name("link"), address.network, str(address.ip), "")
-    yield maker.interface("link-vpc", "link", here, maker.mac("link-vpc"))
+        what = link.vpc_port(side, address.version)
+        yield maker.interface(what, "link", address, maker.mac(what))
 
 
 def _range(maker: _Maker, what: str, network: str, name: str, cidr: Prefix, pool: str, gateway: str) -> Row:
@@ -88,19 +85,22 @@ def _subnet(side: Side, maker: _Maker, defined: Defined) -> Iterator[Row]:
     yield maker.row("network", what, {"name": defined.name, "project": side.vpc.project}, path=path)
     for network in defined.networks:
         yield _range(maker, f"{what}/{network.version}", what, defined.name, network.network, "", str(network.ip))
-        yield maker.interface(f"{what}/gateway/{network.version}", what, (network,), path=path)
+        yield maker.interface(f"{what}/gateway/{network.version}", what, network, path=path)
 
 
-def _ways(joined: Joined, side: Side, maker: _Maker, port: str) -> Iterator[Row]:
-    """Routes to the edge, and the guard before them; when the router has its `port` on the link, and not before.
+def _ways(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:
+    """Routes to the edge, and the guard before them; when the router has its port on the link, and not before.
 
     Policies are all that Neutron leaves alone on its routers, and all that keeps a neighbour from lying (ADR 0016).
     They name the port, which Neutron names, and are written before the routes are asked for.
     """
+    ports: dict[int, str] = {
+        n.version: p.name for p in side.vpc.ports if p.owned == maker.key("link") for n in p.networks
+    }
     router = Parent("Logical_Router", "policies", name=f"neutron-{side.vpc.uuid}")
-    yield from policies.on_vpc(joined, side, port, router)
+    yield from policies.on_vpc(joined, side, ports, router)
     edge = {i.version: str(i.ip) for i in joined.link(side, link.EDGE)}
-    for prefix in exact(away(joined, side)):
+    for prefix in (p for p in exact(away(joined, side)) if p.version in ports):
         columns: Mapping[str, Value] = {"destination": str(prefix), "nexthop": edge[prefix.version]}
         yield maker.row("extra_route", f"vpc/route/{prefix}", columns, maker.on_router("routes"))
 

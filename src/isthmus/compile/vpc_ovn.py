@@ -17,4 +17,5 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
     yield link.router_port(joined, side, "link-vpc", link.VPC, maker.on_vpc("ports"))
     yield maker.switch_port("link-vpc-port", "link-vpc", link.on_switch(joined, side))
     yield from routes.on_vpc(joined, side)
-    yield from policies.on_vpc(joined, side, maker.name("link-vpc"), maker.on_vpc("policies"))
+    door = dict.fromkeys((4, 6), maker.name("link-vpc"))
+    yield from policies.on_vpc(joined, side, door, maker.on_vpc("policies"))

@@ -16,7 +16,7 @@ from isthmus.errors import WorldError
 
 SPEC = {
     "addresses": ["169.254.128.3", "fd69:7374::3"],
-    "router_mac": "02:00:00:00:99:02",
+    "router_macs": {"4": "02:00:00:00:99:02", "6": "02:00:00:00:99:06"},
     "targets": [
         {"subnet": "cluster/pods", "address": "10.2.0.1"},
         {"subnet": "cluster/pods", "address": "fd00:2::1"},
@@ -56,7 +56,10 @@ def test_trunks_and_children_of_this_chassis_are_found() -> None:
     assert ports.trunks == {"trunk"}
     found = ports.children["p1"]
     assert (found.trunk, found.tag, found.bound) == ("trunk", 7, True)
-    assert found.mac == bytes.fromhex("020000009903") and found.router_mac == bytes.fromhex("020000009902")
+    assert found.mac == bytes.fromhex("020000009903") and found.router_macs == {
+        4: bytes.fromhex("020000009902"),
+        6: bytes.fromhex("020000009906"),
+    }
     assert [str(target) for target in found.probe.targets] == ["cluster/pods 10.2.0.1", "cluster/pods fd00:2::1"]
     assert [str(found.source(target.address)) for target in found.probe.targets] == SPEC["addresses"]
     assert ports.complaints == []
@@ -79,7 +82,8 @@ def test_ports_of_other_chassis_are_not_ours() -> None:
         {},
         SPEC | {"addresses": ["169.254.128.3"]},
         SPEC | {"addresses": ["nonsense"]},
-        SPEC | {"router_mac": "02"},
+        SPEC | {"router_macs": {"4": "02", "6": "02"}},
+        SPEC | {"router_macs": {"4": "02:00:00:00:99:02"}},
         SPEC | {"targets": [{"address": "10.2.0.1"}]},
         SPEC | {"targets": 3},
     ],
