@@ -1,7 +1,7 @@
 """Documents and facts -> rows, written out: a change of the compiler shows here as a change of text.
 
 tests/golden/CASE/documents.yaml   as users write them
-                  facts.yaml       site -> chassis, routers (switch -> the router's addresses), links (key -> port -> address)
+                  facts.yaml       site -> chassis, routers (switch -> the router's addresses), links (port -> address)
                   rows.yaml        what comes out; `ISTHMUS_GOLDEN=write pytest tests/golden` writes it anew
 """
 

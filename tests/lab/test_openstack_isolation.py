@@ -151,6 +151,44 @@ def test_routes_that_the_tenant_aims_at_edges_lead_nowhere(lab: Lab) -> None:
     assert listing(lab) == before
 
 
+def test_a_second_router_of_the_tenant_is_no_way_to_the_far_side(lab: Lab) -> None:
+    """It leads into the first one through a listed subnet; the edge still wants a listed source."""
+    member = lab.site("cloud").cloud("a").network
+    before = listing(lab)
+    first, web = member.find_router("a"), next(member.subnets(name="a-web", ip_version=4))
+    network = member.create_network(name="second")
+    subnet = member.create_subnet(network_id=network.id, name="second", ip_version=4, cidr="10.1.9.0/24")
+    router = member.create_router(name="second")
+    member.add_interface_to_router(router, subnet=subnet.id)
+    between = member.create_port(
+        network_id=web.network_id, fixed_ips=[{"subnet_id": web.id, "ip_address": "10.1.1.250"}]
+    )
+    member.add_interface_to_router(router, port_id=between.id)
+    back = {"router": {"routes": [{"destination": "10.1.9.0/24", "nexthop": "10.1.1.250"}]}}
+    member.put(
+        f"/routers/{router.id}", json={"router": {"routes": [{"destination": "0.0.0.0/0", "nexthop": "10.1.1.1"}]}}
+    )
+    member.put(f"/routers/{first.id}/add_extraroutes", json=back)
+    lab.plug("second-1", site="cloud", switch="second", host="cloud-2", addresses=["10.1.9.11/24"],
+             gateways=["10.1.9.1"], tenant="a")  # fmt: skip
+    try:
+        via, mine = router_mac(lab, "second-1"), "10.1.9.11"
+        lab.site("cloud").nbctl("--wait=hv", "sync")
+        assert set(seen(lab, "second-1", via, [(mine, OWN)])) == {WEB}, "she is where she says"
+        assert not seen(lab, "second-1", via, [(mine, REMOTE), (mine, "10.2.9.9"), (mine, "169.254.128.1")])
+        with port_of(lab, "second-1", port_security_enabled=False, security_groups=[]):
+            assert not seen(lab, "second-1", via, [(s, t) for s, t in FORGED if s != OWN])
+    finally:
+        lab.unplug("second-1")
+        member.put(f"/routers/{first.id}/remove_extraroutes", json=back)
+        member.update_router(router, routes=[])
+        member.remove_interface_from_router(router, port_id=between.id)
+        member.remove_interface_from_router(router, subnet_id=subnet.id)
+        member.delete_router(router)
+        member.delete_network(network)
+    assert listing(lab) == before
+
+
 def edge(admin: Any, interconnect: str) -> str:
     """The edge's address on the cloud's link: the first host of the link's subnet."""
     found = next(s for s in admin.subnets(ip_version=4) if f" {interconnect}/cloud/link/4]" in (s.description or ""))

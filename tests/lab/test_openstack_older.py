@@ -12,8 +12,8 @@ from isthmus.lab import spec
 from isthmus.lab.lab import Lab
 
 from . import test_openstack_coexistence as coexistence
-from .openstack_steps import OF_A, OF_B, A, join, joined
-from .steps import isthmus, warm
+from .openstack_steps import OF_A, OF_B, A, B, join, joined, reasons
+from .steps import isthmus, warm, write_interconnects
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
 
@@ -35,6 +35,23 @@ def test_a_tenants_own_routes_are_left_alone(lab: Lab) -> None:
 
 def test_neutrons_own_repair_changes_nothing(lab: Lab) -> None:
     coexistence.test_neutrons_own_repair_reports_nothing_about_us_and_changes_nothing(lab)
+
+
+def test_max_routes_that_is_used_up_is_told_and_the_rest_follows_when_there_is_room(lab: Lab) -> None:
+    """Neutron's own limit of 30 for each router, before a quota took its place in 29."""
+    member = lab.site("cloud").cloud("a").network
+    router = member.find_router("a")
+    isthmus(lab, "disconnect", "tenant-a")
+    member.update_router(router, routes=[{"destination": f"192.0.2.{n}/32", "nexthop": "10.1.2.99"} for n in range(30)])
+    try:
+        write_interconnects(lab, {"tenant-a": A, "tenant-b": B})
+        (error,) = isthmus(lab, "apply", "--timeout", "20", code=1)["errors"]
+        assert error["code"] == "RoutesExhausted" and "max_routes" in error["remedy"], error
+        assert reasons(lab, "tenant-a")["Programmed"].startswith("False RoutesExhausted")
+    finally:
+        member.update_router(router, routes=[])
+    isthmus(lab, "apply")
+    warm(lab, OF_A)
 
 
 def test_routes_that_she_and_we_add_at_the_same_time_are_all_there(lab: Lab) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from isthmus.lab import hosts
+from isthmus.lab import hosts, ovn
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout
-from isthmus.lab.openstack import clouds, compute, environment, mariadb, ports, template
+from isthmus.lab.openstack import clouds, compute, environment, keystone, mariadb, ports, template
 from isthmus.lab.openstack.boot import Boot
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.openstack.parts import parts
@@ -18,6 +19,10 @@ from isthmus.lab.state import Daemon, State
 
 if TYPE_CHECKING:
     from isthmus.lab.kinds import Site
+
+
+LOOK = 0.1
+"""Seconds between two questions."""
 
 
 class OpenstackKind(OvnKind):
@@ -52,6 +57,19 @@ class OpenstackKind(OvnKind):
     def configure(self, lab: Site, site: SiteLayout, host: Host) -> None:
         extra = {"ovn-cms-options": "enable-chassis-as-gw"} if host.gateway else {}
         hosts.configure(lab.paths, lab.layout, site, host, lab.datapath, {}, extra)
+
+    def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
+        """Neutron, too, knows that its ports are up, and has said so in OVN: nothing more comes of its own accord."""
+        super().wait(lab, site, deadline)
+        cloud = _cloud(lab, site)
+        admin, mine = (
+            keystone.client(cloud),
+            {lab.state.ports[m.name] for m in site.machines if m.name in lab.state.ports},
+        )
+        while not ports.settled(admin, ovn.socket_path(lab.paths, site.name, "OVN_Northbound"), mine):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{site.name}: Neutron does not know that its ports are up")
+            time.sleep(LOOK)
 
     def _data(self, lab: Site, cloud: Cloud) -> None:
         cloud.folder("tmp")

@@ -73,6 +73,7 @@ class OpenStackSite(OvnSite):
         self._refused: dict[str, _Refusal] = {}
         self._called: set[str] = set()
         self._relist = asyncio.Lock()
+        self._begun = 0.0
         self._patient_until = 0.0
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -113,23 +114,34 @@ class OpenStackSite(OvnSite):
     async def _watch(self) -> None:
         delay = FIRST_RETRY
         while True:
-            self._dirty.clear()
             await self._list()
             if self._failure is not None:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LAST_RETRY)
                 continue
             delay = FIRST_RETRY
-            if self._calling:
-                continue
-            await asyncio.sleep(SPACING)
             with suppress(TimeoutError):
-                async with asyncio.timeout(PERIOD - SPACING):
-                    await self._dirty.wait()
-                    await asyncio.sleep(GATHER)
+                async with asyncio.timeout(PERIOD):
+                    await self._asked_for()
+
+    async def _asked_for(self) -> None:
+        """Return when rows have changed since the last listing, but not for our own calls: they end with a listing."""
+        while True:
+            await asyncio.sleep(SPACING)
+            await self._dirty.wait()
+            await asyncio.sleep(GATHER)
+            if not self._calling:
+                return
+            await asyncio.wait(self._calling.values())
 
     async def _list(self) -> None:
+        """List everything, unless somebody has begun to while we waited for our turn."""
+        asked = asyncio.get_running_loop().time()
         async with self._relist:
+            if self._begun > asked:
+                return
+            self._begun = asyncio.get_running_loop().time()
+            self._dirty.clear()
             try:
                 listing = await self._whole()
             except IsthmusError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 from isthmus.errors import Problem, WorldError
@@ -66,6 +67,17 @@ def find(cloud: Cloud, name: str) -> tuple[str, str]:
 
 def remove(cloud: Cloud, port: str) -> None:
     keystone.client(cloud).delete("network", f"/v2.0/ports/{port}")
+
+
+def settled(admin: Api, northbound: Path, mine: set[str]) -> bool:
+    """Neutron calls these ports active, and their rows have the revision that it has."""
+    found = {p["id"]: p for p in admin.get("network", "/v2.0/ports")["ports"] if p["id"] in mine}
+    columns = {"op": "select", "table": "Logical_Switch_Port", "where": [], "columns": ["name", "external_ids"]}
+    (answer,) = rpc.transact(northbound, "OVN_Northbound", columns)
+    written = {r["name"]: rpc.mapping(r["external_ids"]).get("neutron:revision_number") for r in answer["rows"]}
+    return all(
+        port["status"] == "ACTIVE" and written.get(i) == str(port["revision_number"]) for i, port in found.items()
+    )
 
 
 def _one(api: Api, what: str, **query: str) -> Any:
