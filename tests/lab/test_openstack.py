@@ -15,7 +15,8 @@ from isthmus.lab.pytest_plugin import unique_name
 
 from .neutron_listing import listing
 from .openstack_steps import FILE, A, B, Document, cloud
-from .steps import config, isthmus, write_interconnects
+from .steps import attach, config, isthmus, warm, write_interconnects
+from .test_live_change import nothing_lost
 
 pytestmark = pytest.mark.lab
 
@@ -64,6 +65,26 @@ def test_two_projects_with_the_same_addresses_reach_their_own_counterparts_and_l
     assert isthmus(lab, "plan", "--prune")["databases"] == []
     assert differences(rows, comparable(lab.snapshot())) == []
     assert listing(lab) == objects
+
+
+def test_one_router_is_in_several_interconnects_whose_far_sides_do_not_reach_each_other(lab: Lab) -> None:
+    """A hub and its spokes. A second spoke of the same range is refused; one that goes costs the other nothing."""
+    hub = cloud("a", "a-web", securityGroups=["default"])
+    one, other = attach("cluster", "a", "a-pods"), attach("cluster", "b", "b-jobs")
+    use(lab, one=[hub, one], other=[hub, other])
+    ways = [("cloud-a-web-1", "cluster-a-pods-1"), ("cluster-a-pods-1", "cloud-a-web-1")]
+    more = [("cloud-a-web-1", "cluster-b-jobs-1"), ("cluster-b-jobs-1", "cloud-a-web-1")]
+    between = [("cluster-a-pods-1", "cluster-b-jobs-1"), ("cluster-b-jobs-1", "cluster-a-pods-1")]
+    warm(lab, ways + more)
+    assert not traffic.matrix(lab, between, count=5).open
+    assert isthmus(lab, "verify")["differences"] == []
+    same = attach("cluster", "b", "b-pods")
+    said = use(lab, code=2, one=[hub, one], other=[hub, other], third=[hub, same])
+    assert {e["code"] for e in said["errors"]} == {"Overlap"}, said
+    with nothing_lost(lab, *ways):
+        use(lab, one=[hub, one])
+    assert not traffic.matrix(lab, more, count=5).open
+    use(lab)
 
 
 def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> None:
@@ -118,7 +139,7 @@ def test_a_subnet_is_defined_in_the_project_and_stays_while_machines_are_in_it(l
 @pytest.mark.parametrize(
     ("side", "code"),
     [
-        ({"site": "cloud", "vpc": {"project": "nobody", "name": "a"}, "subnets": ["a-web"]}, "UnknownVpc"),
+        ({"site": "cloud", "vpc": {"project": "nobody", "name": "a"}, "subnets": ["a-web"]}, "UnknownProject"),
         ({"site": "cloud", "vpc": {"project": "a", "name": "b"}, "subnets": ["a-web"]}, "UnknownVpc"),
         ({"site": "cloud", "vpc": {"project": "a", "name": "a"}, "subnets": ["a-wbe"]}, "UnknownSubnet"),
         ({"site": "cloud", "vpc": {"project": "a", "name": "a"}, "subnets": ["b-web"]}, "UnknownSubnet"),

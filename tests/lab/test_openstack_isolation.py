@@ -142,6 +142,8 @@ def test_routes_that_the_tenant_aims_at_edges_lead_nowhere(lab: Lab) -> None:
     admin, member = (lab.site("cloud").cloud(user).network for user in ("admin", "a"))
     router = member.find_router("a")
     before = listing(lab)
+    others = {"router": {"routes": [{"destination": "0.0.0.0/0", "nexthop": "169.254.128.9"}]}}
+    assert member.put(f"/routers/{router.id}/add_extraroutes", json=others, raise_exc=False).status_code == 400
     mine = {"router": {"routes": [{"destination": "0.0.0.0/0", "nexthop": edge(admin, "tenant-a")}]}}
     assert member.put(f"/routers/{router.id}/add_extraroutes", json=mine).status_code == 200
     lab.site("cloud").nbctl("--wait=hv", "sync")

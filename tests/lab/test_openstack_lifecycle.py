@@ -170,6 +170,6 @@ def test_of_a_project_that_is_deleted_nothing_is_left(lab: Lab) -> None:
     cloud = lab.site("cloud").cloud("admin")
     cloud.identity.delete_project(next(p for p in cloud.identity.projects(name="a")))
     with serving(lab):
-        until("status says so", lambda: reasons(lab, "tenant-a")["Accepted"].startswith("False"), within=90)
+        until("status says so", lambda: "UnknownProject" in reasons(lab, "tenant-a")["Accepted"], within=90)
     isthmus(lab, "disconnect", "tenant-a")
     assert ours(lab, "tenant-a") == []

@@ -14,6 +14,7 @@ import yaml
 from isthmus.lab import spec
 from isthmus.lab.lab import Lab
 from isthmus.lab.openstack import clouds
+from isthmus.lab.openstack.cloud import REGION
 from isthmus.lab.openstack.connection import connect
 from isthmus.lab.pytest_plugin import unique_name
 
@@ -117,6 +118,35 @@ def test_nothing_else_goes_with_them(lab: Lab, what: str) -> None:
     send = getattr(as_user(lab).network, method)
     answer = send(filled(path), json=filled(body), raise_exc=False)
     assert answer.status_code in (403, 404), answer.text
+    assert listing(lab) == before
+
+
+def test_a_tenants_application_credential_is_enough_for_her_own_router(lab: Lab) -> None:
+    """Then links are in her own project, where she can take them away; others' do not exist, and have ids, no names."""
+    for name in ("tenant-a", "tenant-b"):
+        isthmus(lab, "disconnect", name)
+    before = listing(lab)
+    tenant = lab.site("cloud").cloud("a")
+    made = tenant.identity.create_application_credential(tenant.current_user_id, "isthmus")
+    entries = clouds.read(lab.paths)
+    keys = {"application_credential_id": made.id, "application_credential_secret": made.secret}
+    url = entries[clouds.entry("cloud", "a")]["auth"]["auth_url"]
+    entries["of-a"] = {"auth_type": "v3applicationcredential", "auth": {"auth_url": url, **keys}, "region_name": REGION}
+    clouds.file(lab.paths).write_text(yaml.safe_dump({"clouds": entries}), encoding="utf-8")
+    set_site(lab, "cloud", openstack={"cloud": "of-a"})
+    ids = {p.name: p.id for p in lab.site("cloud").cloud("admin").identity.projects()}
+    by_id = {"a": [{**A[0], "vpc": {"project": ids["a"], "name": "a"}}, A[1]],
+             "b": [{**B[0], "vpc": {"project": ids["b"], "name": "b"}}, B[1]]}  # fmt: skip
+    try:
+        write_interconnects(lab, {"tenant-a": by_id["a"]})
+        isthmus(lab, "apply", "--prune")
+        warm(lab, OF_A)
+        write_interconnects(lab, {f"tenant-{name}": sides for name, sides in by_id.items()})
+        assert [e["code"] for e in isthmus(lab, "apply", code=2)["errors"]] == ["UnknownProject"]
+        write_interconnects(lab, {"tenant-a": by_id["a"]})
+        isthmus(lab, "disconnect", "tenant-a")
+    finally:
+        set_site(lab, "cloud", openstack={"cloud": USER})
     assert listing(lab) == before
 
 

@@ -93,7 +93,10 @@ class _Resolver:
                     "give it an external network of type flat or vlan, or none",
                 )
             return found[0]
-        if not found:
+        if not found and ref.project and not self.facts.has_project(ref.project):
+            text = f"site {site!r} has no project {ref.project!r}, or shows it to our user by its id alone"
+            self._problem("UnknownProject", "vpc.project", text, "check the name, or write the id; it may be deleted")
+        elif not found:
             self._problem(
                 "UnknownVpc", "vpc", f"site {site!r} has no router {str(ref)!r}", "check the name, or create the router"
             )

@@ -43,6 +43,14 @@ class NeutronFacts:
         known = self._listing.projects
         return {word} if known is None else {i for i, name in known.items() if word in (i, name)}
 
+    def has_project(self, word: str) -> bool:
+        """Where our user may not list projects, those that have a network."""
+        found = self._projects(word)
+        return bool(found) and (
+            self._listing.projects is not None
+            or any(n["project_id"] in found for n in self._tables["network"].values())
+        )
+
     def _known(self, router: Object) -> Vpc:
         """The same object as before while no row of the router has changed either."""
         row = self._northbound.router(f"neutron-{router['id']}")

@@ -239,6 +239,9 @@ class OpenStackSite(OvnSite):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._neutron.vpcs(ref) if self._neutron else ()
 
+    def has_project(self, word: str) -> bool:
+        return bool(self._neutron and self._neutron.has_project(word))
+
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return self._neutron.switches(name, vpc) if self._neutron else ()
 

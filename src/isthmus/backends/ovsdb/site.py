@@ -78,6 +78,10 @@ class OvnSite(Store):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._facts.vpcs(ref)
 
+    def has_project(self, word: str) -> bool:
+        """OVN alone has none."""
+        return False
+
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         """Of the whole deployment: names of switches are nobody's."""
         return self._facts.switches(name)
