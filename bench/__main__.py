@@ -24,6 +24,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "client": ("bench.client", "client", 10),
     "transactions": ("bench.scale", "transactions", 10),
     "mass": ("bench.mass", "mass", 3),
+    "ready": ("bench.ready", "ready", 5),
     "cloud-connect": ("bench.cloud", "connect", 10),
     "cloud-hundred": ("bench.cloud", "hundred", 1),
     "cloud-idle": ("bench.cloud", "idle", 3),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +46,13 @@ def use_line(file: dict[str, Any], line: str) -> None:
     file["sites"][0] |= {"openstack": {"nova": False, "neutron": line}, "bfd": line != "27"}
 
 
-@contextmanager
-def joined(line: str = "") -> Iterator[Lab]:
-    """A cloud with an external network, and a cluster; `a` and `b` are joined. `line`: of Neutron's releases."""
+def cloud_and_cluster(line: str = "") -> Lab:
+    """A cloud with an external network, and a cluster, not joined. `line`: of Neutron's releases."""
     file = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     if line:
         use_line(file, line)
     file["sites"][0]["switches"] = [EXTERNAL]
-    with Lab.up(spec.parse(file, name=unique_name())) as lab:
-        join(lab)
-        yield lab
+    return Lab.up(spec.parse(file, name=unique_name()))
 
 
 def join(lab: Lab, **more: Document) -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from isthmus.backends.files import load
-from isthmus.lab import proof, spec, traffic
+from isthmus.lab import proof, traffic
 from isthmus.lab.demo import comparable, differences
 from isthmus.lab.lab import Lab
-from isthmus.lab.pytest_plugin import unique_name
 
 from .neutron_listing import listing
-from .openstack_steps import FILE, A, B, Document, cloud
+from .openstack_steps import A, B, Document, cloud
 from .steps import attach, config, isthmus, warm, write_interconnects
 from .test_live_change import nothing_lost
 
@@ -22,9 +20,9 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab.up(spec.load(str(FILE), name=unique_name())) as made:
-        yield made
+def lab(shared_cloud: Lab) -> Lab:
+    use(shared_cloud)
+    return shared_cloud
 
 
 def use(lab: Lab, *words: str, code: int = 0, **documents: Document) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from snapshots import owned
 from unixes import look, until
 
 from .neutron_listing import objects
-from .openstack_steps import OF_A, OF_B, answers, everything, joined, sync
+from .openstack_steps import OF_A, OF_B, answers, everything, join, sync
 from .steps import isthmus
 from .test_live_change import nothing_lost, serving
 
@@ -28,9 +27,9 @@ OF_NEUTRON = ("pvlan_pg_drop", "SegmentHostMapping")
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with joined() as made:
-        yield made
+def lab(shared_cloud: Lab) -> Lab:
+    join(shared_cloud)
+    return shared_cloud
 
 
 def nothing_to_do(lab: Lab) -> None:

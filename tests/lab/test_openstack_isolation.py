@@ -24,7 +24,7 @@ from snapshots import owned
 from unixes import look
 
 from .neutron_listing import listing
-from .openstack_steps import OF_A, OF_B, A, cloud, join, joined
+from .openstack_steps import OF_A, OF_B, A, cloud, join
 from .steps import isthmus, warm
 from .test_live_change import nothing_lost
 
@@ -37,9 +37,9 @@ Flow = tuple[str, str]
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with joined() as made:
-        yield made
+def lab(shared_cloud: Lab) -> Lab:
+    join(shared_cloud)
+    return shared_cloud
 
 
 def seen(lab: Lab, place: str, via: str, flows: Iterable[Flow]) -> Counter[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from openstack.exceptions import ConflictException
 
@@ -13,7 +11,7 @@ from snapshots import owned
 from unixes import look, until
 
 from .neutron_listing import listing
-from .openstack_steps import OF_A, OF_B, A, B, answers, join, joined, reasons
+from .openstack_steps import OF_A, OF_B, A, B, answers, join, reasons
 from .steps import isthmus, warm, write_interconnects
 from .test_live_change import nothing_lost, serving
 
@@ -21,9 +19,9 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with joined() as made:
-        yield made
+def lab(shared_cloud: Lab) -> Lab:
+    join(shared_cloud)
+    return shared_cloud
 
 
 def ours(lab: Lab, name: str) -> list[str]:

@@ -12,7 +12,7 @@ from isthmus.lab import spec
 from isthmus.lab.lab import Lab
 
 from . import test_openstack_coexistence as coexistence
-from .openstack_steps import OF_A, OF_B, A, B, join, joined, reasons
+from .openstack_steps import OF_A, OF_B, A, B, cloud_and_cluster, join, reasons
 from .steps import isthmus, warm, write_interconnects
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.full]
 
 @pytest.fixture(scope="module", params=spec.LINES[1:])
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    with joined(request.param) as made:
+    with cloud_and_cluster(request.param) as made:
+        join(made)
         yield made
 
 
