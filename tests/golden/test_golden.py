@@ -65,7 +65,7 @@ class Facts:
         keeper, project = self.written.get("keeper", "ovn"), uuid(ref.project) if ref.project else ""
         return (Vpc(self.site, uuid(self.site, ref.name or ""), ref.name or "", ports, (), keeper, project),)
 
-    def has_project(self, word: str) -> bool:
+    def has_project(self, word: str) -> bool | None:
         return True
 
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:

@@ -1,4 +1,4 @@
-"""Who may open which database of a lab (DESIGN §6.5)."""
+"""Who may open which database of a lab (docs/security.md)."""
 
 from __future__ import annotations
 

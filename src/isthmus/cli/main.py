@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns its exit code (DESIGN §3); 130 after Ctrl-C."""
+    """Run one command. Returns its exit code (docs/command-line.md); 130 after Ctrl-C."""
     gc.set_threshold(*COLLECT)
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):

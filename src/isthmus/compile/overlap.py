@@ -1,4 +1,4 @@
-"""Address ranges that must not meet, judged per VPC router (DESIGN §4).
+"""Address ranges that must not meet, judged per VPC router.
 
 An equal or nested prefix on one router silently becomes ECMP or a more specific route, and carries packets to the
 wrong tenant. Identical ranges in different VPCs are normal.

@@ -12,7 +12,7 @@ from isthmus.compile.record import SideRecord
 from isthmus.compile.view import FIRST_PROBE, LINK_HOSTS, Defined, Side
 from isthmus.errors import Problem
 from isthmus.model.facts import Chassis, Interface, Role, SiteFacts, Subnet, Vpc, VpcPort
-from isthmus.model.intent import Attachment, Interconnect, Prefix, SubnetRef
+from isthmus.model.intent import Attachment, Interconnect, Prefix, SubnetRef, VpcRef
 
 MAX_PROBES = LINK_HOSTS - FIRST_PROBE + 1
 
@@ -93,7 +93,13 @@ class _Resolver:
                     "give it an external network of type flat or vlan, or none",
                 )
             return found[0]
-        if not found and ref.project and not self.facts.has_project(ref.project):
+        known = not ref.project or self.facts.has_project(ref.project)
+        if not found and known is None and self.recorded.vpc:
+            # We could read names before, and joined this router then.
+            same = [v for v in self.facts.vpcs(VpcRef(id=self.recorded.vpc)) if v.name == ref.name]
+            if same:
+                return same[0]
+        if not found and not known:
             text = f"site {site!r} has no project {ref.project!r}, or shows it to our user by its id alone"
             self._problem("UnknownProject", "vpc.project", text, "check the name, or write the id; it may be deleted")
         elif not found:

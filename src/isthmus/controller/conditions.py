@@ -62,10 +62,13 @@ def conditions(entry: Entry, world: World, written: Mapping[tuple[str, str], int
 
 def _unwanted(entry: Entry, world: World) -> Verdict:
     """Of rows that no document asks for."""
+    if entry.failed is not None:
+        return "False", entry.failed.code, entry.failed.advice
     if entry.lingering and not any(entry.changes.values()):
         waits = (s if s in world.sites else f"{s}, which no document names" for s in entry.lingering)
         return "False", "Removing", f"its transit switch waits for the gateway chassis of {'; '.join(waits)}"
-    return "False", "NotInDocuments", "rows of it stand, but no document names it; apply --prune removes them"
+    left = "objects of it stand in Neutron" if entry.only_calls else "rows of it stand"
+    return "False", "NotInDocuments", f"{left}, but no document names it; apply --prune removes them, or says why not"
 
 
 def refused(problems: Sequence[Problem]) -> list[Condition]:

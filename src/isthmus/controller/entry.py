@@ -48,7 +48,7 @@ class Entry:
     @property
     def waits_for(self) -> tuple[str, str]:
         """Who has not done yet what the rest waits for: a condition's reason, and a sentence."""
-        if any(changes for database, changes in self.changes.items() if database.startswith("neutron/")):
+        if self.calls:
             if self.refusal is not None:
                 return self.refusal.code, self.refusal.advice
             return "WaitingForNeutron", "Neutron is still being asked for networks, routes or rules"
@@ -56,6 +56,16 @@ class Entry:
             says = "ovn-ic has not made the transit switch's copy, or numbered its port, yet; does it run?"
             return "WaitingForOvnIc", says
         return "RowsMissing", "the databases do not hold every row yet"
+
+    @property
+    def calls(self) -> bool:
+        """Something is left to ask an API for."""
+        return any(changes for database, changes in self.changes.items() if database.startswith("neutron/"))
+
+    @property
+    def only_calls(self) -> bool:
+        """And nothing to write to a database."""
+        return self.calls and not any(c for d, c in self.changes.items() if not d.startswith("neutron/"))
 
     @property
     def clean(self) -> bool:

@@ -94,7 +94,8 @@ class Once:
     async def __aenter__(self) -> Once:
         self.world.start()
         # What cuts does not wait for a site that is silent; it joins in when it is heard after all.
-        self.troubles = await self.world.settle(min(CUT_CONNECT if self._cut else CONNECT, self._timeout))
+        seconds = min(CUT_CONNECT if self._cut else CONNECT, self._timeout)
+        self.troubles = await self.world.settle(seconds, patient=not self._cut)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -220,8 +221,13 @@ class Once:
 
     def _missing(self, wait: Wait) -> str:
         """What is not as awaited, or ""."""
-        silent = [n for n, p in self.world.troubles().items() if p.code == "NotListed"]
-        if silent and asyncio.get_running_loop().time() < self._patient_until:
+        waiting = asyncio.get_running_loop().time() < self._patient_until
+        silent = [
+            name
+            for name, problem in self.world.troubles().items()
+            if problem.code == "NotListed" and (waiting or (name in self.world.sites and self.world.sites[name].asking))
+        ]
+        if silent:
             return f"no answer yet from {', '.join(n or 'the fabric' for n in silent)}"
         if lost := self._interrupted():
             return f"connecting again to {', '.join(n or 'the fabric' for n in lost)}"

@@ -182,6 +182,7 @@ class Planner:
             tuple(site.vpcs(a.vpc) for a, site in zip(attachments, sites, strict=True)),
             tuple(site.chassis_version for site in sites),
             tuple(site.nb_global.get("name") for site in sites),
+            tuple(site.has_project(a.vpc.project or "") for a, site in zip(attachments, sites, strict=True)),
             tuple(site.version for site in sites) if looks_further else (),
         )
         if entry.resolved_from == seen:

@@ -59,11 +59,12 @@ class World:
     def readable(self) -> dict[str, OvnSite]:
         return {name: site for name, site in self.sites.items() if site.trouble is None}
 
-    async def settle(self, timeout: float) -> dict[str, Problem]:
+    async def settle(self, timeout: float, *, patient: bool = True) -> dict[str, Problem]:
         """Wait until every database has been listed or has failed; returns the troubles that remain.
 
         timeout  seconds; what is silent by then counts as out of reach. What has begun to answer gets more: a large
                  database takes its time
+        patient  wait for the first answer of an API as well
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
@@ -72,7 +73,7 @@ class World:
             troubles = self.troubles()
             undecided = [p for p in troubles.values() if p.code == "NotListed"]
             heard = max((c.heard for c in self._clients() if not c.synced), default=0.0)
-            if any(site.asking for site in self.sites.values()):
+            if patient and any(site.asking for site in self.sites.values()):
                 heard = loop.time()
             left = max(deadline, heard + LISTING) - loop.time()
             if not undecided or left <= 0:

@@ -29,6 +29,8 @@ class Writer:
     def __init__(self, planner: Planner) -> None:
         self._planner, self._world = planner, planner.world
         self._committed = 0
+        self._conflicting: set[str] = set()
+        """Interconnects whose rows were not written now, because something changed meanwhile."""
         self.written_cfg: dict[tuple[str, str], int] = {}
         """(site, Interconnect) -> `nb_cfg` raised with the last write."""
 
@@ -43,6 +45,7 @@ class Writer:
         Calls to an API are begun and not awaited: they take seconds, and others' rows must not wait for them.
         """
         before = self._committed
+        self._conflicting = set()
         for entry in self._planner.entries.values():
             entry.failed = None
         pending = {s for s in self._world.readable() if self._work(nb(s)) or self._shared(s) or self._settings(s)}
@@ -51,7 +54,7 @@ class Writer:
         failed = {e.name for e in self._planner.entries.values() if e.failed}
         await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))
         # Rows first: the guard of a router stands before Neutron is asked for routes.
-        self._call({e.name for e in self._planner.entries.values() if e.failed})
+        self._call({e.name for e in self._planner.entries.values() if e.failed} | self._conflicting)
         return self._committed > before
 
     def _call(self, failed: set[str]) -> None:
@@ -121,6 +124,7 @@ class Writer:
             await sending
         except Conflict as error:
             log.info("%s; reading again", error)
+            self._conflicting.update(names)
         except WorldError as error:
             for entry in self._entries(names):
                 entry.failed = error.problems[0]

@@ -118,8 +118,8 @@ class SiteFacts(Protocol):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         """Every VPC that the reference may mean; more than one is ambiguous."""
 
-    def has_project(self, word: str) -> bool:
-        """The site has a project of this name or id, as far as our user may know."""
+    def has_project(self, word: str) -> bool | None:
+        """The site has a project of this name or id; None where our user may not know."""
 
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         """Every switch of this name that whoever owns the VPC may mean."""

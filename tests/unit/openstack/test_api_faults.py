@@ -20,7 +20,7 @@ from isthmus.backends.changes import Change
 from isthmus.backends.openstack import api as module
 from isthmus.backends.openstack.api import Api, Refused
 from isthmus.backends.openstack.calls import Calls
-from isthmus.backends.openstack.listing import Listing
+from isthmus.backends.openstack.listing import Listing, project_names
 from isthmus.errors import Unreachable
 from isthmus.model.rows import Parent
 
@@ -221,3 +221,14 @@ def test_routes_of_a_router_that_is_gone_are_removed_already(cloud: Cloud, atomi
     cloud.answers = [(404, error("RouterNotFound"))]
     Calls(Api("faulty"), Listing("p", extensions, {}), {}, lambda: True).run([routed("remove")])
     assert len(cloud.seen) == 1
+
+
+def test_projects_are_listed_page_by_page_whatever_keystone_says_of_it(cloud: Cloud) -> None:
+    """Keystone 28 and later cut the list off without a word; older ones repeat all of it."""
+    every = [{"id": f"{n:032x}", "name": f"p{n}"} for n in range(250)]
+    for pages in ([every[:100], every[100:200], every[200:]], [every, every]):
+        cloud.seen.clear()
+        cloud.answers = [(200, {"projects": page}) for page in pages]
+        assert project_names(Api("faulty")) == {p["id"]: p["name"] for p in every}
+        assert len(cloud.seen) == len(pages)
+        assert [f"marker={every[-1 if len(pages) == 2 else 99]['id']}" in path for _, path, _ in cloud.seen][1]

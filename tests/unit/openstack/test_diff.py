@@ -15,14 +15,15 @@ import pytest
 
 from isthmus.backends.changes import Change, Owner
 from isthmus.backends.openstack.diff import diff
+from isthmus.backends.openstack.facts import spelled
 from isthmus.backends.openstack.listing import Listing
-from isthmus.backends.openstack.marks import description, tags
+from isthmus.backends.openstack.marks import description, key_of, tags
 from isthmus.backends.openstack.owned import Place, owned
 from isthmus.model.rows import Parent, Row, Value
 
 WRITTEN = json.loads(Path(__file__).with_name("listing.json").read_text(encoding="utf-8"))
 OWNER = Owner("default", "0123456789abcdef")
-LINK = "tenant-a/cloud/link"
+LINK, PEERS = "tenant-a/cloud/link", "tenant-a/cloud/peers"
 
 
 def listing(**tables: Any) -> Listing:
@@ -41,11 +42,33 @@ def link_network(found: Listing) -> str:
 
 
 def changes(found: Listing, *desired: Row, in_use: bool = False) -> list[Change]:
-    return diff(desired, mine(found), found, OWNER, lambda _: in_use)
+    return diff(desired, mine(found), found, OWNER, lambda _: in_use)[0]
 
 
 def network(key: str, name: str, project: str = "") -> Row:
     return Row("neutron/cloud", "network", key, {"name": name, "project": project}, None, "spec")
+
+
+def the_link() -> Row:
+    return network(LINK, mine(listing())["network", LINK][0]["name"])
+
+
+def the_group() -> Row:
+    (group,) = mine(listing())["address_group", PEERS]
+    columns: dict[str, Value] = {
+        "name": group["name"],
+        "addresses": frozenset(group["addresses"]),
+        "project": group["project_id"],
+    }
+    return Row("neutron/cloud", "address_group", PEERS, columns, None, "spec")
+
+
+def the_rule() -> Row:
+    first = next(r for r in WRITTEN["tables"]["security_group_rule"].values() if r["ethertype"] == "IPv4")
+    key = f"tenant-a/cloud/admit/{first['security_group_id']}/4"
+    columns: dict[str, Value] = {"ethertype": "IPv4", "remote_address_group": PEERS}
+    parent = Parent("security_group", "rules", uuid=first["security_group_id"])
+    return Row("neutron/cloud", "security_group_rule", key, columns, parent, "spec")
 
 
 def test_everything_of_ours_is_found_by_its_marks_and_nothing_else() -> None:
@@ -100,7 +123,7 @@ def test_a_tenants_network_with_the_mark_of_a_link_is_not_ours(words: str) -> No
 
 
 def test_a_subnets_mark_in_another_project_is_not_taken_for_the_subnet() -> None:
-    """It is removed, as all that bears our mark and is not asked for; a router never gets onto it."""
+    """It is nobody's business; a router never gets onto it."""
     key = "tenant-a/cloud/subnet/11507a0e2f5e"
     networks = deepcopy(WRITTEN["tables"]["network"])
     (own,) = mine(listing())["network", key]
@@ -109,7 +132,7 @@ def test_a_subnets_mark_in_another_project_is_not_taken_for_the_subnet() -> None
     del networks[own["id"]]
     found = changes(listing(network=networks), network(key, "new", own["project_id"]))
     here = [(c.op, c.uuid) for c in found if (c.table, c.key) == ("network", key)]
-    assert here == [("remove", forged), ("add", None)]
+    assert here == [("add", None)]
 
 
 @pytest.mark.parametrize("lost", ["description", "tags"])
@@ -136,7 +159,7 @@ def interface(**other: Value) -> Row:
 
 
 def of_interface(found: Listing, row: Row) -> list[tuple[str, dict[str, Value]]]:
-    return [(c.op, dict(c.columns)) for c in changes(found, row) if c.key == row.key]
+    return [(c.op, dict(c.columns)) for c in changes(found, the_link(), row) if c.key == row.key]
 
 
 def test_a_port_that_no_router_has_is_given_to_its_router_and_one_that_another_has_is_made_anew() -> None:
@@ -152,16 +175,94 @@ def test_a_port_that_no_router_has_is_given_to_its_router_and_one_that_another_h
 def test_a_narrower_rule_with_our_mark_is_replaced() -> None:
     rules = deepcopy(WRITTEN["tables"]["security_group_rule"])
     first = next(r for r in rules.values() if r["ethertype"] == "IPv4")
-    key = f"tenant-a/cloud/admit/{first['security_group_id']}/4"
-    columns: dict[str, Value] = {"ethertype": "IPv4", "remote_address_group": "tenant-a/cloud/peers"}
-    parent = Parent("security_group", "rules", uuid=first["security_group_id"])
-    row = Row("neutron/cloud", "security_group_rule", key, columns, parent, "spec")
-    assert not [c for c in changes(listing(), row) if c.key == key]
+    row = the_rule()
+    assert not [c for c in changes(listing(), the_group(), row) if c.key == row.key]
     first["protocol"] = "tcp"
-    assert [c.op for c in changes(listing(security_group_rule=rules), row) if c.key == key] == ["remove", "add"]
+    found = changes(listing(security_group_rule=rules), the_group(), row)
+    assert [c.op for c in found if c.key == row.key] == ["remove", "add"]
 
 
 def test_without_address_groups_nothing_asks_for_them() -> None:
     old = Listing(WRITTEN["project"], frozenset({"router", "extraroute-atomic"}), WRITTEN["tables"])
     row = Row("neutron/cloud", "address_group", "tenant-a/cloud/peers", {"name": "n"}, None, "spec")
-    assert not [c for c in diff([row], {}, old, OWNER, lambda _: False)]
+    assert diff([row], {}, old, OWNER, lambda _: False) == ([], {})
+
+
+def test_the_same_rule_of_the_tenants_own_stands_in_for_ours() -> None:
+    """Neutron takes no second one, whatever is written on it."""
+    rules = deepcopy(WRITTEN["tables"]["security_group_rule"])
+    first = next(r for r in rules.values() if r["ethertype"] == "IPv4")
+    first["description"] = "mine"
+    row = the_rule()
+    assert not [c for c in changes(listing(security_group_rule=rules), the_group(), row) if c.key == row.key]
+    first["port_range_min"] = 80
+    found = changes(listing(security_group_rule=rules), the_group(), row)
+    assert [c.op for c in found if c.key == row.key] == ["add"]
+
+
+def test_an_imitated_address_group_is_not_named_by_a_rule_and_keeps_nobody_from_being_connected() -> None:
+    groups = deepcopy(WRITTEN["tables"]["address_group"])
+    (own,) = mine(listing())["address_group", PEERS]
+    forged = {**own, "id": "00000000-0000-4000-8000-000000000000", "project_id": "f" * 32, "addresses": ["0.0.0.0/0"]}
+    groups[forged["id"]] = forged
+    found = listing(address_group=groups)
+    ours, known = diff([the_group(), the_rule()], mine(found), found, OWNER, lambda _: False)
+    assert known["address_group", PEERS] == own["id"]
+    assert forged["id"] not in {c.uuid for c in ours}, "what an attacker keeps in use is not waited for"
+    rules = deepcopy(WRITTEN["tables"]["security_group_rule"])
+    for rule in rules.values():
+        rule["remote_address_group_id"] = forged["id"]
+    found = listing(address_group=groups, security_group_rule=rules)
+    row = the_rule()
+    assert [c.op for c in changes(found, the_group(), row) if c.key == row.key] == ["remove", "add"]
+
+
+def test_of_two_links_by_one_call_sent_twice_the_one_with_the_routers_port_stays() -> None:
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    link = link_network(listing())
+    for twin in ("00000000-0000-4000-8000-000000000000", "ffffffff-ffff-4fff-bfff-ffffffffffff"):
+        found = listing(network={**networks, twin: {**networks[link], "id": twin}})
+        ours, known = diff([the_link()], mine(found), found, OWNER, lambda _: False)
+        assert known["network", LINK] == link
+        assert [c.uuid for c in ours if (c.op, c.table, c.key) == ("remove", "network", LINK)] == [twin]
+
+
+def test_routes_over_a_port_that_is_made_anew_go_before_it() -> None:
+    found = listing()
+    routes = [
+        Row("neutron/cloud", "extra_route", key, {c: one[c] for c in ("destination", "nexthop")},
+            Parent("router", "routes", uuid=one["router"]), "spec")
+        for (table, key), (one,) in mine(found).items() if table == "extra_route"
+    ]  # fmt: skip
+    assert routes and not [c for c in changes(found, the_link(), interface(), *routes) if c.table == "extra_route"]
+    ours = changes(found, the_link(), interface(mac_address="0a:00:00:00:00:01"), *routes)
+    assert [c.op for c in ours if c.table == "extra_route"] == ["remove"] * len(routes)
+
+
+def test_a_second_router_on_a_subnet_that_we_defined_is_left_there() -> None:
+    key = "tenant-a/cloud/subnet/11507a0e2f5e"
+    ports = deepcopy(WRITTEN["tables"]["port"])
+    (port,) = mine(listing())["router_interface", f"{key}/gateway/4"]
+    ports["other"] = {**port, "id": "other", "device_id": "second-router"}
+    ports["machine"] = {**port, "id": "machine", "device_id": "", "device_owner": ""}
+    found = listing(port=ports)
+    (defined,) = mine(found)["network", key]
+    columns: dict[str, Value] = {
+        "router": port["device_id"],
+        "fixed_ips": frozenset(f["ip_address"] for f in port["fixed_ips"]),
+    }
+    row = Row(
+        "neutron/cloud", "router_interface", f"{key}/gateway/4", columns, Parent("network", "ports", key=key), "s"
+    )
+    ours = changes(found, network(key, defined["name"], defined["project_id"]), row)
+    assert not [c for c in ours if c.key == row.key]
+
+
+def test_marks_that_make_no_sense_are_nobodys() -> None:
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    for (i, _), key in zip(tenants_networks(), ("x/y/subnet", "x", "x//z", "/y/z"), strict=False):
+        networks[i]["description"] = description("default", key)
+    found = listing(network=networks)
+    assert set(owned(found, "default")) <= {"tenant-a", "x"}
+    for one in networks.values():
+        assert spelled(key_of("default", one), {"name": "any"}) is None or key_of("default", one).count("/") >= 3

@@ -51,6 +51,8 @@ class Api:
         self.calls = 0
         self.accepted = 0
         self.recent: deque[Call] = deque(maxlen=REMEMBERED)
+        self.closed = False
+        """Nobody waits for answers any more: what fails is not tried again."""
         self.project = ""
         """Id of the project that our credentials are of: the owner of what no tenant may touch. Known after a call."""
         self._session: Any = None
@@ -83,7 +85,7 @@ class Api:
             try:
                 return self._once(service, method, path, **more)[0]
             except (Refused, Unreachable) as error:
-                if isinstance(error, Refused) and error.status < 500 and error.status != 429:
+                if self.closed or (isinstance(error, Refused) and error.status < 500 and error.status != 429):
                     raise
                 time.sleep(pause)
         return self._once(service, method, path, **more)[0]
@@ -98,6 +100,9 @@ class Api:
         try:
             answer = session.request(f"{base}{path}", method, raise_exc=False, **more)
         except exceptions.Unauthorized as error:
+            # clouds.yaml may have others by now.
+            with self._lock:
+                self._services, self._session = {}, None
             raise Refused(self._problem("CredentialsRefused", what, str(error), CHECK_CLOUDS), 401, "") from error
         except exceptions.ConnectFailure as error:
             raise Unreachable(self._problem("ApiUnreachable", what, str(error), CHECK_SERVICE)) from error

@@ -44,12 +44,15 @@ class Calls:
         for change in changes:
             by[change.op, change.table].append(change)
         new = {(c.table, c.key) for (op, _), found in by.items() if op == "add" for c in found}
+        replaced = {c.key for c in by["remove", "router_interface"] if (c.table, c.key) in new}
         for table in REMOVE:
             here = by["remove", table]
             closing = [c for c in here if table == "security_group_rule" or (c.table, c.key) in new]
-            if table != "extra_route":
-                self._all_gone(table, closing)
-                by["remove", table] = [c for c in here if c not in closing]
+            if table == "extra_route":
+                # Old and new routes overlap in time, but for those over a port that is made anew.
+                closing = [c for c in here if any(key.startswith(f"{_side(c)}/link") for key in replaced)]
+            self._all_gone(table, closing)
+            by["remove", table] = [c for c in here if c not in closing]
         for table in ADD:
             self._all_new(table, by["add", table])
             for change in by["change", table]:
@@ -84,7 +87,7 @@ class Calls:
 
     def _network(self, change: Change) -> str:
         words = _words(change)
-        if project := change.columns["project"]:
+        if (project := change.columns["project"]) != self._listing.project:
             words["project_id"] = project
         return self._made("network", words)
 
@@ -244,6 +247,11 @@ def _by_router(changes: Iterable[Change]) -> dict[str, list[dict[str, Any]]]:
         route = {"destination": change.columns["destination"], "nexthop": change.columns["nexthop"]}
         found[change.parent.uuid].append(route)
     return found
+
+
+def _side(change: Change) -> str:
+    """Interconnect and attachment."""
+    return "/".join(change.key.split("/")[:2])
 
 
 def _words(change: Change) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 from isthmus.backends.changes import Change, Owner, is_subnet
@@ -27,13 +27,17 @@ def diff(
     listing: Listing,
     owner: Owner,
     in_use: Callable[[str], bool],
-) -> list[Change]:
-    """Changes that make the owned objects of one Interconnect equal `desired`.
+) -> tuple[list[Change], dict[Place, str]]:
+    """Changes that make the owned objects of one Interconnect equal `desired`; and the ids of what may stay.
 
     in_use  whether somebody's ports are on a network: one that we defined stays while they are
     Address groups and rules are left out where the API does not know them.
+
+    A tenant may write any mark onto objects of her own project: where the object is wanted, one in another project than
+    it is meant for is nobody's business. Where nothing wants it, it goes: her own.
     """
-    return _Differ(owned, listing, owner, in_use).run(desired)
+    differ = _Differ(owned, listing, owner, in_use)
+    return differ.run(desired), {place: str(one["id"]) for place, one in differ.chosen.items()}
 
 
 class _Differ:
@@ -45,8 +49,13 @@ class _Differ:
         in_use: Callable[[str], bool],
     ) -> None:
         self._owned, self._listing, self._owner, self._in_use = owned, listing, owner, in_use
-        self._networks = {one["id"]: key for (table, key), ones in owned.items() if table == "network" for one in ones}
-        self._groups = {o["id"]: key for (table, key), ones in owned.items() if table == "address_group" for o in ones}
+        self.chosen: dict[Place, Object] = {}
+        """What is wanted and there, apart from what can be changed."""
+        self._networks: dict[str, str] = {}
+        """Id -> key, of the chosen ones."""
+        self._groups: dict[str, str] = {}
+        self._projects: dict[str, str] = {}
+        """Key of a wanted network -> the project that it is meant for."""
 
     def run(self, desired: Iterable[Row]) -> list[Change]:
         wanted = {
@@ -54,9 +63,9 @@ class _Differ:
             for row in desired
             if self._listing.admits or row.table not in ("address_group", "security_group_rule")
         }
-        changes: list[Change] = []
-        for place, row in wanted.items():
-            changes += self._one(row, self._owned.get(place, ()))
+        # Children are looked for in what is chosen of these.
+        rows = sorted(wanted.values(), key=lambda row: row.table not in ("network", "address_group"))
+        changes = [change for row in rows for change in self._one(row)]
         kept = tuple(
             f"{key}/"
             for (table, key), ones in self._owned.items()
@@ -66,15 +75,22 @@ class _Differ:
         for (table, key), ones in self._owned.items():
             if (table, key) not in wanted and not f"{key}/".startswith(kept):
                 changes += [self._remove(table, key, one) for one in ones]
-        return changes
+        return [*changes, *self._rerouted(changes)]
 
-    def _one(self, row: Row, ones: tuple[Object, ...]) -> Iterator[Change]:
+    def _one(self, row: Row) -> Iterator[Change]:
         columns = self._columns(row)
+        if row.table == "network":
+            self._projects[row.key] = str(columns["project"])
+        ones = [one for one in self._owned.get((row.table, row.key), ()) if not self._is_elsewhere(row, columns, one)]
         right = [one for one in ones if self._is(row, columns, one)]
         yield from (self._remove(row.table, row.key, one) for one in ones if one not in right[:1])
         if not right:
-            yield Change("add", row.table, row.key, None, columns, row.parent)
+            if row.table != "security_group_rule" or not self._is_there_anyway(row, columns):
+                yield Change("add", row.table, row.key, None, columns, row.parent)
             return
+        self.chosen[row.table, row.key] = right[0]
+        if row.table in ("network", "address_group"):
+            (self._networks if row.table == "network" else self._groups)[right[0]["id"]] = row.key
         now = self._read(row.table, right[0])
         changed: dict[str, Value] = {
             c: v for c, v in columns.items() if c in MUTABLE and now.get(c, v) != v and self._cares(row, c)
@@ -84,9 +100,47 @@ class _Differ:
         if changed:
             yield Change("change", row.table, row.key, right[0]["id"], changed)
 
+    def _is_elsewhere(self, row: Row, columns: Mapping[str, Value], one: Object) -> bool:
+        """It bears the mark, but is where this object cannot be."""
+        match row.table:
+            case "network" | "address_group":
+                return bool(one["project_id"] != columns["project"])
+            case "subnet" | "router_interface":
+                assert row.parent is not None and row.parent.key is not None
+                network = self._listing.tables["network"].get(one["network_id"])
+                if network is not None and network["project_id"] != self._projects.get(row.parent.key):
+                    return True
+                # Another router of the tenant's may be on a subnet that we defined.
+                return row.table == "router_interface" and is_subnet(row.key) and one["device_id"] != columns["router"]
+            case "security_group_rule":
+                return row.parent is not None and one["security_group_id"] != row.parent.uuid
+        return False
+
+    def _is_there_anyway(self, row: Row, columns: Mapping[str, Value]) -> bool:
+        """The tenant has made the same rule herself: Neutron takes none twice, whatever its description."""
+        rules = self._listing.tables["security_group_rule"].values()
+        return any(not self._is_elsewhere(row, columns, rule) and self._is(row, columns, rule) for rule in rules)
+
+    def _rerouted(self, changes: Sequence[Change]) -> Iterator[Change]:
+        """Neutron takes no port from a router that routes lead over: of one that is made anew they go first.
+
+        They are wanted and come back by the pass that sees the new port.
+        """
+        ops: dict[str, set[str]] = {}
+        for change in changes:
+            if change.table == "router_interface" and not is_subnet(change.key):
+                ops.setdefault(change.key, set()).add(change.op)
+        places = {key.rpartition("/")[0] for key, found in ops.items() if found >= {"remove", "add"}}
+        going = {change.uuid for change in changes}
+        for (table, key), ones in self._owned.items():
+            if table == "extra_route" and key.split("/vpc/route/")[0] in places:
+                yield from (self._remove(table, key, one) for one in ones if one["id"] not in going)
+
     def _columns(self, row: Row) -> dict[str, Value]:
         """With what every object of ours carries besides."""
         columns = dict(row.columns)
+        if row.table == "network":
+            columns["project"] = columns["project"] or self._listing.project
         if row.table == "extra_route" or (row.table == "router_interface" and is_subnet(row.key)):
             return columns  # Neutron makes these itself, by a call that takes no words of ours
         columns["description"] = description(self._owner.name, row.key)
@@ -125,7 +179,7 @@ class _Differ:
         return words | _READ[table](self, one)
 
     def _network(self, one: Object) -> dict[str, Value]:
-        return {"project": "" if one["project_id"] == self._listing.project else one["project_id"]}
+        return {"project": one["project_id"]}
 
     def _subnet(self, one: Object) -> dict[str, Value]:
         pools = one["allocation_pools"]

@@ -43,13 +43,11 @@ class NeutronFacts:
         known = self._listing.projects
         return {word} if known is None else {i for i, name in known.items() if word in (i, name)}
 
-    def has_project(self, word: str) -> bool:
-        """Where our user may not list projects, those that have a network."""
-        found = self._projects(word)
-        return bool(found) and (
-            self._listing.projects is not None
-            or any(n["project_id"] in found for n in self._tables["network"].values())
-        )
+    def has_project(self, word: str) -> bool | None:
+        """None where our user may not list projects, and none that has a network has this id."""
+        if self._listing.projects is not None:
+            return bool(self._projects(word))
+        return any(n["project_id"] == word for n in self._tables["network"].values()) or None
 
     def _known(self, router: Object) -> Vpc:
         """The same object as before while no row of the router has changed either."""
@@ -172,26 +170,27 @@ class NeutronFacts:
 
 def spelled(key: str, subnet: Object) -> str | None:
     """`tenant/cloud/subnet/NAME` for a key that holds a digest of the name, while the subnet still has it."""
-    if not is_subnet(key):
+    parts = key.split("/")
+    if not is_subnet(key) or len(parts) < 4:
         return None
-    head, digest = key.split("/")[:3], key.split("/")[3]
+    head, digest = parts[:3], parts[3]
     return "/".join([*head, subnet["name"]]) if short(subnet["name"]) == digest else None
 
 
 def unseen(listing: Listing, northbound: NorthboundFacts, needed: Iterable[str]) -> str:
-    """A router of Neutron's in the rows, or a router's ports, that a listing lacks; "" where it lacks none.
+    """A router of Neutron's in the rows, a port of it, or its network, that a listing lacks; "" where it lacks none.
 
-    needed  ids of the routers that matter; of others only the ports are looked for
+    needed  ids of the routers that matter: of others nothing stands that could be taken away
     """
-    for router in sorted(set(needed) - listing.tables["router"].keys()):
-        if northbound.router(f"neutron-{router}"):
-            return f"router {router}"
-    for router in listing.tables["router"]:
+    for router in sorted(set(needed)):
         row = northbound.router(f"neutron-{router}")
-        ports = [p for p in northbound.vpc(str(row["_uuid"])).ports if p.name.startswith("lrp-")] if row else []
+        if row and router not in listing.tables["router"]:
+            return f"router {router}"
         shown = listing.router_ports.get(router, ())
-        if ports and not shown:
-            return f"ports of router {router}"
+        known = {f"lrp-{port['id']}" for port in shown}
+        for name in (p.name for p in northbound.vpc(str(row["_uuid"])).ports) if row else ():
+            if name.startswith("lrp-") and name not in known:
+                return f"port {name.removeprefix('lrp-')} of router {router}"
         for port in shown:
             if port["network_id"] not in listing.tables["network"] and northbound.switch(
                 f"neutron-{port['network_id']}"

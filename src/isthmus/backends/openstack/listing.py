@@ -18,7 +18,8 @@ Object = Mapping[str, Any]
 Table = Mapping[str, Object]
 """id -> Object."""
 
-ROUTER_PORTS = ("network:router_interface", "network:router_gateway")
+INTERFACE = "network:router_interface"
+ROUTER_PORTS = (INTERFACE, "network:router_gateway")
 """`device_owner` of a router's ports; ML2/OVN has no others."""
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -50,6 +51,12 @@ NEEDED = {
     (ATOMIC, "revision-if-match"): "Neutron's plugin `revisions`, which is loaded unless somebody took it out",
 }
 """Extensions of which one at least must be there, and who has them."""
+
+GROUPS = 50
+"""Address groups that one question names: their ids go into its address, which web servers take up to 4 KiB of."""
+
+SHORT = 100
+"""A page of projects that is shorter is the last: Keystone does not say, and no cloud allows fewer in one."""
 
 ADDRESS_GROUPS = frozenset({"address-group", "security-groups-remote-address-group"})
 """Extensions (OpenStack Wallaby) without which no rule can name what the other sides list."""
@@ -119,7 +126,11 @@ def fetch(api: Api, owner: str) -> Listing:
         known = projects.result()
     tables.setdefault("address_group", {})
     ours = [i for i, group in tables["address_group"].items() if key_of(owner, group)]
-    tables["security_group_rule"] = _list(api, "security_group_rule", remote_address_group_id=ours) if ours else {}
+    tables["security_group_rule"] = {
+        i: rule
+        for some in (ours[n : n + GROUPS] for n in range(0, len(ours), GROUPS))
+        for i, rule in _list(api, "security_group_rule", remote_address_group_id=some).items()
+    }
     return Listing(api.project, extensions, tables, known)
 
 
@@ -146,10 +157,22 @@ def _list(api: Api, table: str, **query: Any) -> Table:
 
 
 def project_names(api: Api) -> Mapping[str, str] | None:
-    """Id -> name; None where our user may not list them. Raises WorldError."""
-    try:
-        return {p["id"]: p["name"] for p in api.get("identity", "/projects")["projects"]}
-    except Refused as error:
-        if error.status == 403:
-            return None
-        raise
+    """Id -> name; None where our user may not list them. Raises WorldError.
+
+    Keystone 28 and later cut the list off at `max_db_limit` (1000) without a word, and go on from a marker; older ones
+    give all at once whatever is asked.
+    """
+    found: dict[str, str] = {}
+    asked: dict[str, str] = {}
+    while True:
+        try:
+            page = api.get("identity", "/projects", **asked)["projects"]
+        except Refused as error:
+            if error.status == 403 and not found:
+                return None
+            raise
+        before = len(found)
+        found |= {p["id"]: p["name"] for p in page}
+        if len(page) < SHORT or len(found) == before:
+            return found
+        asked = {"marker": page[-1]["id"]}

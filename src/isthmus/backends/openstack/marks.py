@@ -16,7 +16,10 @@ LIMIT = 255
 TAGGED = frozenset({"network", "subnet", "port"})
 """Resources of ours that take tags (Networking API, "Tag extension")."""
 
-_MARK = re.compile(r"\[isthmus ([a-z0-9-]+) (\S+)\]$")
+_KEY = r"[^/\s]+/[^/\s]+/\S+"
+"""Interconnect, attachment, and what it is: anybody may write a mark, so it need not make sense."""
+
+_MARK = re.compile(rf"\[isthmus ([a-z0-9-]+) ({_KEY})\]$")
 
 
 def description(owner: str, key: str) -> str:
@@ -55,4 +58,4 @@ def _mark(found: Mapping[str, Any]) -> tuple[str, str]:
         return match[1], match[2]
     said = dict(tag.split("=", 1) for tag in found.get("tags", ()) if "=" in tag)
     owner, key = said.get("isthmus:owner", ""), said.get("isthmus:key", "")
-    return (owner, key) if owner and key else ("", "")
+    return (owner, key) if owner and re.fullmatch(_KEY, key) else ("", "")

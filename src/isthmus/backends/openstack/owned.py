@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 
 from isthmus.backends.changes import is_subnet
-from isthmus.backends.openstack.listing import Listing, Object
+from isthmus.backends.openstack.listing import INTERFACE, Listing, Object
 from isthmus.backends.openstack.marks import key_of
 
 Place = tuple[str, str]
@@ -22,9 +22,14 @@ Owned = Mapping[str, Mapping[Place, tuple[Object, ...]]]
 
 
 def owned(listing: Listing, owner: str) -> Owned:
-    """Everything of this owner. An extra route is `{id, router, destination, nexthop}`: Neutron gives it no id."""
+    """Everything of this owner. An extra route is `{id, router, destination, nexthop}`: Neutron gives it no id.
+
+    Of two that came by one call sent twice the one that is used comes first.
+    """
     found: dict[str, dict[Place, tuple[Object, ...]]] = defaultdict(dict)
-    for table, key, one in _all(listing, owner):
+    used = {p["network_id"] for ports in listing.router_ports.values() for p in ports}
+    used |= {rule["remote_address_group_id"] for rule in listing.tables["security_group_rule"].values()}
+    for table, key, one in sorted(_all(listing, owner), key=lambda o: (o[2]["id"] not in used, str(o[2]["id"]))):
         mine = found[key.partition("/")[0]]
         mine[table, key] = (*mine.get((table, key), ()), one)
     return found
@@ -53,7 +58,7 @@ def _marked(table: str, owner: str, objects: Iterable[Object]) -> Iterator[tuple
 def _interfaces(owner: str, network: str, port: Object) -> Iterator[tuple[str, str, Object]]:
     """Neutron makes the router's ports on subnets that we defined itself, without a word of ours."""
     if is_subnet(network):
-        for version in _versions(port):
+        for version in _versions(port) if port["device_owner"] == INTERFACE else ():
             yield "router_interface", f"{network}/gateway/{version}", port
     else:
         yield from _marked("router_interface", owner, (port,))

@@ -12,14 +12,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.changes import Call, Change, Owner, is_subnet
 from isthmus.backends.openstack.api import Api
 from isthmus.backends.openstack.calls import Calls
 from isthmus.backends.openstack.described import Described, described
 from isthmus.backends.openstack.diff import diff
 from isthmus.backends.openstack.facts import NeutronFacts, unseen
 from isthmus.backends.openstack.listing import Listing, fetch
-from isthmus.backends.openstack.owned import Owned, owned
+from isthmus.backends.openstack.owned import Owned, Place, owned
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile.record import SIDES, parse
 from isthmus.compile.vpc_neutron import PEERS
@@ -68,7 +68,8 @@ class OpenStackSite(OvnSite):
         self._failure: Problem | None = None
         self._watching: asyncio.Task[None] | None = None
         self._calling: dict[str, asyncio.Task[None]] = {}
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._compared: dict[str, tuple[int, dict[Place, str]]] = {}
+        """Interconnect -> which version of its objects the last changes were made for, and ids of those that stay."""
         self._closing = False
         self._refused: dict[str, _Refusal] = {}
         self._called: set[str] = set()
@@ -86,7 +87,7 @@ class OpenStackSite(OvnSite):
 
     async def stop(self) -> None:
         """Calls under way are awaited: a thread cannot be stopped; none further are begun."""
-        self._closing = True
+        self._closing = self.api.closed = True
         if self._watching is not None:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -107,13 +108,16 @@ class OpenStackSite(OvnSite):
     @property
     def asking(self) -> bool:  # type: ignore[override]
         begun = asyncio.get_running_loop().time() < self._patient_until
-        return self._listing is None and self._failure is None and begun
+        return self._listing is None and self._failure is None and begun and super().trouble is None
 
     # -- listing ----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         delay = FIRST_RETRY
         while True:
+            # A listing is believed beside the rows of the same moment, or not at all.
+            while super().trouble is not None:
+                await asyncio.sleep(GATHER)
             await self._list()
             if self._failure is not None:
                 await asyncio.sleep(delay)
@@ -144,23 +148,25 @@ class OpenStackSite(OvnSite):
             self._dirty.clear()
             try:
                 listing = await self._whole()
+                if super().trouble is not None:
+                    self._dirty.set()
+                    return
+                recovered, self._failure = self._failure is not None, None
+                if listing != self._listing:
+                    self._take(listing)
+                elif recovered:
+                    self._wake()
             except IsthmusError as error:
                 if self._failure != error.problems[0]:
                     log.warning("%s", error)
                 self._fail(error.problems[0])
-                return
             except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
                 log.exception("cloud %s", self.site.cloud)
                 self._fail(self._fault(error))
-                return
-            recovered, self._failure = self._failure is not None, None
-            if listing != self._listing:
-                self._take(listing)
-            elif recovered:
-                self._wake()
 
     def _fail(self, problem: Problem) -> None:
         self._failure = problem
+        self._dirty.set()
         self._wake()
 
     def _fault(self, error: Exception) -> Problem:
@@ -172,7 +178,7 @@ class OpenStackSite(OvnSite):
         The API leaves out, without a word, what our user may not see. What it then lacks must not be taken for removed.
         """
         listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
-        if unseen(listing, self._facts, self._routers()):
+        if super().trouble is None and unseen(listing, self._facts, self._routers()):
             # A router is gone from Neutron's own database a moment before it is gone from OVN's.
             await asyncio.sleep(SPACING)
             listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
@@ -190,8 +196,10 @@ class OpenStackSite(OvnSite):
 
     def _take(self, listing: Listing) -> None:
         found = owned(listing, self._owner_name)
+        # A rule of the tenant's own may stand in for ours.
+        others = self._listing is not None and self._listing.tables[RULE] != listing.tables[RULE]
         for name in found.keys() | self._owned.keys():
-            if found.get(name) != self._owned.get(name):
+            if others or found.get(name) != self._owned.get(name):
                 self._owned_versions[name] = self._owned_versions.get(name, 0) + 1
         self._listing, self._owned = listing, found
         self._neutron = NeutronFacts(self.site.name, self._owner_name, listing, self.client.rows, self._facts)
@@ -210,7 +218,9 @@ class OpenStackSite(OvnSite):
         return super().version, self._generation, tuple(sorted(self._refused)), tuple(sorted(self._calling))
 
     def owned_version(self, interconnect: str) -> object:
-        return super().owned_version(interconnect), self._owned_versions.get(interconnect, 0)
+        mine = self._owned.get(interconnect, {})
+        used = [self._in_use(o["id"]) for (t, k), ones in mine.items() if t == "network" and is_subnet(k) for o in ones]
+        return super().owned_version(interconnect), self._owned_versions.get(interconnect, 0), tuple(used)
 
     def interconnects(self) -> set[str]:
         return super().interconnects() | self._owned.keys()
@@ -220,12 +230,18 @@ class OpenStackSite(OvnSite):
         assert self._listing is not None, "a site that is not listed is out of reach"
         database = neutron(self.site.name)
         here = self._owned.get(interconnect, {})
-        if calls := diff(desired.get(database, ()), here, self._listing, owner, self._in_use):
+        calls, known = diff(desired.get(database, ()), here, self._listing, owner, self._in_use)
+        self._compared[interconnect] = self._owned_versions.get(interconnect, 0), known
+        if calls:
             found[database] = calls
         return found
 
     def _in_use(self, network: str) -> bool:
-        return self._facts.in_use(f"neutron-{network}")
+        """A machine, or a second router of the tenant's, is on it."""
+        assert self._listing is not None
+        routers = {p["device_id"] for ports in self._listing.router_ports.values() for p in ports
+                   if p["network_id"] == network}  # fmt: skip
+        return len(routers) > 1 or self._facts.in_use(f"neutron-{network}")
 
     def switch_of(self, network: str) -> str | None:
         for (table, key), ones in self._owned.get(network.partition("/")[0], {}).items():
@@ -239,8 +255,8 @@ class OpenStackSite(OvnSite):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._neutron.vpcs(ref) if self._neutron else ()
 
-    def has_project(self, word: str) -> bool:
-        return bool(self._neutron and self._neutron.has_project(word))
+    def has_project(self, word: str) -> bool | None:
+        return self._neutron.has_project(word) if self._neutron else None
 
     def switches(self, name: str, vpc: Vpc) -> tuple[Switch, ...]:
         return self._neutron.switches(name, vpc) if self._neutron else ()
@@ -281,14 +297,20 @@ class OpenStackSite(OvnSite):
         return self.api.accepted
 
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
-        """Begin the calls of one Interconnect, unless some of it are under way or were refused just now.
+        """Begin the calls of one Interconnect, unless some of it are under way, or were refused just now.
 
-        Returns whether they were begun. When they are done, or refused, everything is listed anew and the loop woken.
+        Nor is anything begun that was computed before the last calls were done, or where enough others are under way:
+        a later pass knows better. Returns whether they were begun. When they are done, or refused, everything is listed
+        anew and the loop woken.
         """
         refusal = self._refused.get(interconnect)
+        version, known = self._compared.get(interconnect, (0, {}))
         if interconnect in self._calling or (refusal and not refusal.again(changes)):
             return False
-        task = asyncio.create_task(self._calls(interconnect, list(changes)), name=f"neutron {interconnect}")
+        if version != self._owned_versions.get(interconnect, 0) or len(self._calling) >= AT_ONCE:
+            return False
+        work = self._calls(interconnect, list(changes), known)
+        task = asyncio.create_task(work, name=f"neutron {interconnect}")
         self._calling[interconnect] = task
         return True
 
@@ -300,10 +322,9 @@ class OpenStackSite(OvnSite):
     def called(self, interconnect: str) -> bool:
         return interconnect in self._called
 
-    async def _calls(self, interconnect: str, changes: list[Change]) -> None:
+    async def _calls(self, interconnect: str, changes: list[Change], known: Mapping[Place, str]) -> None:
         try:
-            async with self._places:
-                await asyncio.to_thread(self._run, interconnect, changes)
+            await asyncio.to_thread(self._run, changes, known)
             self._refused.pop(interconnect, None)
         except Conflict as error:
             log.info("interconnect %s: %s", interconnect, error)
@@ -314,18 +335,19 @@ class OpenStackSite(OvnSite):
             log.exception("interconnect %s", interconnect)
             self._refuse(interconnect, self._fault(error), changes)
         finally:
-            if not self._closing:
-                await self._list()
-            self._called.add(interconnect)
-            del self._calling[interconnect]
-            self._wake()
+            try:
+                if not self._closing:
+                    await self._list()
+            finally:
+                self._called.add(interconnect)
+                del self._calling[interconnect]
+                self._wake()
 
     def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
         self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
 
-    def _run(self, interconnect: str, changes: list[Change]) -> None:
+    def _run(self, changes: list[Change], known: Mapping[Place, str]) -> None:
         assert self._listing is not None
-        known = {place: str(ones[0]["id"]) for place, ones in self._owned.get(interconnect, {}).items()}
         Calls(self.api, self._listing, known, self._may).run(changes)
 
     def _may(self) -> bool:

@@ -29,7 +29,7 @@ class NorthboundFacts:
         if ref.id is not None:
             found = {ref.id} if ref.id in self._rows["Logical_Router"] else set()
         else:
-            found = self._index.named[("Logical_Router", ref.name or "")]
+            found = self._index.named.get(("Logical_Router", ref.name or ""), set())
         return tuple(self.vpc(uuid) for uuid in sorted(found))
 
     def router(self, name: str) -> Mapping[str, Any] | None:
@@ -59,6 +59,8 @@ class NorthboundFacts:
             return known[1]
         vpc = self._read(uuid)
         self._vpcs[uuid] = (self._versions(vpc), vpc)
+        if len(self._vpcs) > 2 * len(self._rows["Logical_Router"]):
+            self._vpcs = {u: found for u, found in self._vpcs.items() if u in self._rows["Logical_Router"]}
         return vpc
 
     def _versions(self, vpc: Vpc) -> tuple[int, ...]:
@@ -127,7 +129,7 @@ class NorthboundFacts:
     def switches(self, name: str) -> tuple[Switch, ...]:
         """Every Logical_Switch of this name, with the routers that it is on."""
         found = []
-        for uuid in sorted(self._index.named[("Logical_Switch", name)]):
+        for uuid in sorted(self._index.named.get(("Logical_Switch", name), ())):
             row = self._rows["Logical_Switch"][uuid]
             ids = row["external_ids"]
             key = ids.get(KEY) if ids.get(OWNER) == self._index.owner else None
@@ -139,7 +141,7 @@ class NorthboundFacts:
             row = self._rows["Logical_Switch_Port"].get(lsp)
             if row is None:
                 continue
-            for port in self._index.named[("Logical_Router_Port", row["options"].get("router-port", ""))]:
+            for port in self._index.named.get(("Logical_Router_Port", row["options"].get("router-port", "")), ()):
                 yield self._index.root(port)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import TypeVar
 
 from isthmus.backends.ovsdb.tables import PARENTS
 from isthmus.model.rows import INSTALLATION, KEY, OWNER, Record
@@ -19,6 +20,8 @@ Ref = tuple[str, str]
 _COLUMNS: dict[str, list[str]] = defaultdict(list)
 for _table, _column in PARENTS:
     _COLUMNS[_table].append(_column)
+
+Key = TypeVar("Key")
 
 _NAMED = {"Logical_Router", "Logical_Switch", "Logical_Router_Port"}
 
@@ -82,9 +85,9 @@ class Index:
                 if self.parent.get(child) == (table, uuid):
                     del self.parent[child]
         if table in _NAMED:
-            self.named[(table, str(old["name"]))].discard(uuid)
+            _discard(self.named, (table, str(old["name"])), uuid)
         if table == "Logical_Switch_Port" and (port := _router_port(old)):
-            self.router_port[port].discard(uuid)
+            _discard(self.router_port, port, uuid)
         if (key := self._key(old)) is not None:
             self._own(table, uuid, key, old, -1)
         if new is None:
@@ -99,7 +102,7 @@ class Index:
         if table == "Logical_Switch_Port" and (port := _router_port(new)):
             self.router_port[port].add(uuid)
             # The switch port may appear before or after the router port that it names.
-            for lrp in self.named[("Logical_Router_Port", port)]:
+            for lrp in self.named.get(("Logical_Router_Port", port), ()):
                 self.version[self.root(lrp)] += 1
         if (key := self._key(new)) is not None:
             self._own(table, uuid, key, new, +1)
@@ -121,6 +124,14 @@ class Index:
             del self.owned[name][(table, key)]
             if not self.owned[name]:
                 del self.owned[name]
+
+
+def _discard(sets: dict[Key, set[str]], key: Key, uuid: str) -> None:
+    """Names that nobody has any more are forgotten."""
+    if key in sets:
+        sets[key].discard(uuid)
+        if not sets[key]:
+            del sets[key]
 
 
 def _gone(before: Record, after: Record | None, column: str) -> Iterable[str]:

@@ -78,7 +78,7 @@ class OvnSite(Store):
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
         return self._facts.vpcs(ref)
 
-    def has_project(self, word: str) -> bool:
+    def has_project(self, word: str) -> bool | None:
         """OVN alone has none."""
         return False
 
