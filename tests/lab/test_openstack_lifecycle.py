@@ -98,6 +98,26 @@ def test_what_is_removed_while_the_api_is_down_is_cut_at_once_and_finished_later
     assert {k for k, one in before.items() if "[isthmus" not in (one.get("description") or "")} <= listing(lab).keys()
 
 
+def test_an_address_group_that_a_rule_of_the_tenants_own_names_is_all_that_stays(lab: Lab) -> None:
+    member = lab.site("cloud").cloud("a").network
+    group = next(g for g in member.address_groups() if "tenant-a/cloud/peers]" in (g.description or ""))
+    mine = member.create_security_group(name="mine")
+    rule = {"security_group_id": mine.id, "direction": "ingress", "remote_address_group_id": group.id}
+    assert member.post("/security-group-rules", json={"security_group_rule": rule}).status_code == 201
+    try:
+        with nothing_lost(lab, *OF_B):
+            found = isthmus(lab, "disconnect", "tenant-a", code=1)
+        assert [e["code"] for e in found["errors"]] == ["AddressGroupInUse"], found
+        assert ours(lab, "tenant-a") == [f"address-groups/{group.id}"]
+        assert "Neutron" in reasons(lab, "tenant-a")["Ready"]
+    finally:
+        member.delete_security_group(mine)
+    isthmus(lab, "apply", "--prune")
+    assert ours(lab, "tenant-a") == []
+    join(lab)
+    warm(lab, OF_A)
+
+
 @pytest.mark.parametrize(("whose", "what", "quota"), [("service", "network", 1), ("b", "router_route", 0)])
 def test_a_quota_that_is_used_up_is_told_and_the_rest_follows_when_it_is_raised(
     lab: Lab, whose: str, what: str, quota: int

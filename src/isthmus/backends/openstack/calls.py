@@ -20,7 +20,8 @@ from isthmus.backends.openstack.owned import Place, compared
 from isthmus.errors import Bug, Conflict, Problem
 
 ADD = ("network", "subnet", "router_interface", "extra_route", "address_group", "security_group_rule")
-REMOVE = tuple(reversed(ADD))
+REMOVE = ("security_group_rule", "extra_route", "router_interface", "subnet", "network", "address_group")
+"""A group that a rule of the tenant's own still names is refused, and is the last."""
 
 CHANGED, TRIES = 412, 8
 """HTTP's answer where a router has changed since it was read, and how often it is read again."""
@@ -80,16 +81,23 @@ class Calls:
         for change in changes:
             self._ids[table, change.key] = _MAKE[table](self, change)
 
-    def _made(self, resource: str, body: Mapping[str, Any]) -> str:
-        """Make it. Tags take a call of their own: the next pass misses them, and sends them after the routes."""
-        given = {name: value for name, value in body.items() if name != "tags"}
-        return str(self._send("POST", path_of(resource), {resource: given})[resource]["id"])
+    def _made(self, resource: str, body: Mapping[str, Any], change: Change) -> str:
+        """Make it. Tags take a call of their own: the next pass misses them, and sends them after the routes.
+
+        Of a subnet that we defined it misses nothing: its words are its project's to change.
+        """
+        given = dict(body)
+        tags, path = sorted(given.pop("tags", ())), path_of(resource)
+        made = str(self._send("POST", path, {resource: given})[resource]["id"])
+        if tags and is_subnet(change.key):
+            self._tags[f"{path}/{made}/tags"] = tags
+        return made
 
     def _network(self, change: Change) -> str:
         words = _words(change)
         if (project := change.columns["project"]) != self._listing.project:
             words["project_id"] = project
-        return self._made("network", words)
+        return self._made("network", words, change)
 
     def _subnet(self, change: Change) -> str:
         columns = change.columns
@@ -107,7 +115,7 @@ class Calls:
         elif cidr.version == 6:
             mode = "slaac" if cidr.prefixlen == 64 else "dhcpv6-stateful"
             body |= {"ipv6_ra_mode": mode, "ipv6_address_mode": mode}
-        return self._made("subnet", body | self._project_of(network, change))
+        return self._made("subnet", body | self._project_of(network, change), change)
 
     def _project_of(self, network: str, change: Change) -> dict[str, Any]:
         """Of a subnet of a network that is its project's own."""
@@ -134,7 +142,7 @@ class Calls:
             "mac_address": change.columns["mac_address"],
             "fixed_ips": [{"ip_address": a} for a in sorted(map(str, addresses))],
         }
-        port = self._made("port", body)
+        port = self._made("port", body, change)
         self._send("PUT", f"/routers/{router}/add_router_interface", {"port_id": port})
         return port
 
@@ -143,7 +151,7 @@ class Calls:
         addresses = columns["addresses"]
         assert isinstance(addresses, frozenset)
         body = _words(change) | {"addresses": sorted(map(str, addresses)), "project_id": columns["project"]}
-        return self._made("address_group", body)
+        return self._made("address_group", body, change)
 
     def _rule(self, change: Change) -> str:
         assert change.parent is not None
@@ -154,7 +162,7 @@ class Calls:
             "remote_address_group_id": self._ids["address_group", str(change.columns["remote_address_group"])],
             "description": change.columns["description"],
         }
-        return self._made("security_group_rule", body)
+        return self._made("security_group_rule", body, change)
 
     def _parent(self, change: Change) -> str:
         assert change.parent is not None and change.parent.key is not None
