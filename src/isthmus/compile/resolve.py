@@ -94,14 +94,12 @@ class _Resolver:
                 )
             return found[0]
         known = not ref.project or self.facts.has_project(ref.project)
-        if not found and known is None and self.recorded.vpc:
-            # We could read names before, and joined this router then.
-            same = [v for v in self.facts.vpcs(VpcRef(id=self.recorded.vpc)) if v.name == ref.name]
-            if same:
-                return same[0]
         if not found and not known:
             text = f"site {site!r} has no project {ref.project!r}, or shows it to our user by its id alone"
             self._problem("UnknownProject", "vpc.project", text, "check the name, or write the id; it may be deleted")
+            if known is None and self.recorded.vpc:
+                # Names could be read when this router was joined: what stands may stay, and gains nothing.
+                return next((v for v in self.facts.vpcs(VpcRef(id=self.recorded.vpc)) if v.name == ref.name), None)
         elif not found:
             self._problem(
                 "UnknownVpc", "vpc", f"site {site!r} has no router {str(ref)!r}", "check the name, or create the router"

@@ -29,6 +29,9 @@ class Writer:
     def __init__(self, planner: Planner) -> None:
         self._planner, self._world = planner, planner.world
         self._committed = 0
+        self._called: dict[tuple[str, str], int] = {}
+        """(site, Interconnect) -> the turn at which its calls were begun last."""
+        self._turn = 0
         self._conflicting: set[str] = set()
         """Interconnects whose rows were not written now, because something changed meanwhile."""
         self.written_cfg: dict[tuple[str, str], int] = {}
@@ -59,11 +62,14 @@ class Writer:
 
     def _call(self, failed: set[str]) -> None:
         for name, site in self._world.readable().items():
-            for entry in self._planner.entries.values():
+            # A site makes calls for a few at once: whoever has waited longest comes first.
+            for entry in sorted(self._planner.entries.values(), key=lambda e: self._called.get((name, e.name), 0)):
                 if entry.name in failed:
                     continue
                 if calls := entry.changes.get(neutron(name)):
-                    site.call(entry.name, calls)
+                    if site.call(entry.name, calls):
+                        self._turn += 1
+                        self._called[name, entry.name] = self._turn
                     entry.failed = entry.failed or site.refusal(entry.name)
 
     def _work(self, database: str) -> list[Work]:

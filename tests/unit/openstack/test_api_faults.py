@@ -21,7 +21,7 @@ from isthmus.backends.openstack import api as module
 from isthmus.backends.openstack.api import Api, Refused
 from isthmus.backends.openstack.calls import Calls
 from isthmus.backends.openstack.listing import Listing, project_names
-from isthmus.errors import Unreachable
+from isthmus.errors import Unreachable, WorldError
 from isthmus.model.rows import Parent
 
 Answer = tuple[int, Any]
@@ -221,6 +221,13 @@ def test_routes_of_a_router_that_is_gone_are_removed_already(cloud: Cloud, atomi
     cloud.answers = [(404, error("RouterNotFound"))]
     Calls(Api("faulty"), Listing("p", extensions, {}), {}, lambda: True).run([routed("remove")])
     assert len(cloud.seen) == 1
+
+
+def test_a_list_of_projects_that_keystone_cuts_off_is_not_believed(cloud: Cloud) -> None:
+    some = [{"id": f"{n:032x}", "name": f"p{n}"} for n in range(50)]
+    cloud.answers = [(200, {"projects": some, "truncated": True})] * 2
+    with pytest.raises(WorldError, match="list_limit"):
+        project_names(Api("faulty"))
 
 
 def test_projects_are_listed_page_by_page_whatever_keystone_says_of_it(cloud: Cloud) -> None:

@@ -105,6 +105,16 @@ def test_what_nothing_asks_for_is_removed_but_for_a_subnet_in_use() -> None:
     assert {place for place in mine(found) if place not in kept} == {p for p in mine(found) if "/subnet/" in p[1]}
 
 
+def test_somebody_elses_machine_under_an_imitated_mark_keeps_nothing_of_ours() -> None:
+    key = "tenant-a/cloud/subnet/11507a0e2f5e"
+    networks = deepcopy(WRITTEN["tables"]["network"])
+    (own,) = mine(listing())["network", key]
+    networks["hers"] = {**own, "id": "hers", "project_id": "f" * 32}
+    found = listing(network=networks)
+    ours = diff((), mine(found), found, OWNER, lambda network: network == "hers")[0]
+    assert {c.uuid for c in ours if (c.table, c.key) == ("network", key)} == {own["id"]}
+
+
 def tenants_networks() -> Iterator[tuple[str, dict[str, Any]]]:
     for i, one in WRITTEN["tables"]["network"].items():
         if one["project_id"] != WRITTEN["project"] and not one["description"]:

@@ -126,7 +126,8 @@ class Api:
         from openstack.exceptions import ConfigException  # noqa: PLC0415
 
         try:
-            region = openstack.config.OpenStackConfig().get_one(cloud=self.cloud)
+            # Without it a Keystone that never answers is waited for as long.
+            region = openstack.config.OpenStackConfig().get_one(cloud=self.cloud, api_timeout=TIMEOUT)
             session = self._session or region.get_session()
             base = region.get_session_endpoint(service)
             self.project = session.get_project_id() or ""

@@ -61,10 +61,10 @@ class Calls:
         # Neutron removes a network's subnets with it.
         whole = tuple(f"{c.key}/" for c in by["remove", "network"])
         by["remove", "subnet"] = [c for c in by["remove", "subnet"] if not c.key.startswith(whole)]
-        for table in REMOVE:
-            self._all_gone(table, by["remove", table])
         for path, tags in self._tags.items():
             self._send("PUT", path, {"tags": tags})
+        for table in REMOVE:
+            self._all_gone(table, by["remove", table])
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, revision: int | None = None) -> Any:
         if not self._may():

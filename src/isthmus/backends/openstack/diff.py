@@ -66,15 +66,17 @@ class _Differ:
         # Children are looked for in what is chosen of these.
         rows = sorted(wanted.values(), key=lambda row: row.table not in ("network", "address_group"))
         changes = [change for row in rows for change in self._one(row)]
-        kept = tuple(
-            f"{key}/"
+        kept = {
+            one["id"]
             for (table, key), ones in self._owned.items()
             if table == "network" and is_subnet(key) and (table, key) not in wanted
-            if any(self._in_use(one["id"]) for one in ones)
-        )
+            for one in ones
+            if self._in_use(one["id"])
+        }
         for (table, key), ones in self._owned.items():
-            if (table, key) not in wanted and not f"{key}/".startswith(kept):
-                changes += [self._remove(table, key, one) for one in ones]
+            if (table, key) not in wanted:
+                going = [one for one in ones if one["id"] not in kept and one.get("network_id") not in kept]
+                changes += [self._remove(table, key, one) for one in going]
         return [*changes, *self._rerouted(changes)]
 
     def _one(self, row: Row) -> Iterator[Change]:
@@ -161,8 +163,9 @@ class _Differ:
         return same and self._holds(row.parent, one)
 
     def _compared(self, row: Row, column: str) -> bool:
-        # The range that DHCP gives addresses from, and the gateway, are the project's own on a subnet of hers.
-        return not (row.table == "subnet" and column in ("pool", "gateway_ip") and is_subnet(row.key))
+        # The range that DHCP gives addresses from, and the gateway, are the project's own on a subnet of hers; on a
+        # link nobody asks for either, and Neutron takes no subnet away that a router is on.
+        return not (row.table == "subnet" and column in ("pool", "gateway_ip"))
 
     def _holds(self, parent: Parent | None, one: Object) -> bool:
         if parent is None:

@@ -177,20 +177,31 @@ def spelled(key: str, subnet: Object) -> str | None:
     return "/".join([*head, subnet["name"]]) if short(subnet["name"]) == digest else None
 
 
-def unseen(listing: Listing, northbound: NorthboundFacts, needed: Iterable[str]) -> str:
+def doors(northbound: NorthboundFacts, routers: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """Router of Neutron's -> ids of the ports that its row has; one that has no row is left out."""
+    found = {router: northbound.router(f"neutron-{router}") for router in routers}
+    return {
+        router: frozenset(
+            p.name.removeprefix("lrp-") for p in northbound.vpc(str(row["_uuid"])).ports if p.name.startswith("lrp-")
+        )
+        for router, row in found.items()
+        if row
+    }
+
+
+def unseen(listing: Listing, northbound: NorthboundFacts, before: Mapping[str, frozenset[str]]) -> str:
     """A router of Neutron's in the rows, a port of it, or its network, that a listing lacks; "" where it lacks none.
 
-    needed  ids of the routers that matter: of others nothing stands that could be taken away
+    before  `doors` of the routers that matter, from before the listing was begun: what came since may be missing. Of
+            other routers nothing stands that could be taken away
     """
-    for router in sorted(set(needed)):
-        row = northbound.router(f"neutron-{router}")
-        if row and router not in listing.tables["router"]:
+    now = doors(northbound, before)
+    for router, ports in sorted(now.items()):
+        if router not in listing.tables["router"]:
             return f"router {router}"
         shown = listing.router_ports.get(router, ())
-        known = {f"lrp-{port['id']}" for port in shown}
-        for name in (p.name for p in northbound.vpc(str(row["_uuid"])).ports) if row else ():
-            if name.startswith("lrp-") and name not in known:
-                return f"port {name.removeprefix('lrp-')} of router {router}"
+        if missing := sorted(ports & before[router] - {port["id"] for port in shown}):
+            return f"port {missing[0]} of router {router}"
         for port in shown:
             if port["network_id"] not in listing.tables["network"] and northbound.switch(
                 f"neutron-{port['network_id']}"

@@ -91,6 +91,15 @@ class Listing:
         return _grouped((p for p in self.tables["port"].values() if p["device_owner"] in ROUTER_PORTS), "device_id")
 
     @cached_property
+    def network_routers(self) -> Mapping[str, frozenset[str]]:
+        """Network -> routers that have a port on it."""
+        found: dict[str, set[str]] = {}
+        for router, ports in self.router_ports.items():
+            for port in ports:
+                found.setdefault(port["network_id"], set()).add(router)
+        return {network: frozenset(routers) for network, routers in found.items()}
+
+    @cached_property
     def network_subnets(self) -> Mapping[str, tuple[Object, ...]]:
         """Network -> its subnets."""
         return _grouped(self.tables["subnet"].values(), "network_id")
@@ -166,13 +175,16 @@ def project_names(api: Api) -> Mapping[str, str] | None:
     asked: dict[str, str] = {}
     while True:
         try:
-            page = api.get("identity", "/projects", **asked)["projects"]
+            body = api.get("identity", "/projects", **asked)
         except Refused as error:
             if error.status == 403 and not found:
                 return None
             raise
-        before = len(found)
+        before, page, cut = len(found), body["projects"], body.get("truncated", False)
         found |= {p["id"]: p["name"] for p in page}
-        if len(page) < SHORT or len(found) == before:
+        if len(found) == before and cut:
+            text = f"cloud {api.cloud!r}: Keystone cuts its list of projects off after {before}"
+            raise WorldError(Problem("ApiPartial", text, remedy="raise list_limit in keystone.conf"))
+        if len(found) == before or (len(page) < SHORT and not cut):
             return found
         asked = {"marker": page[-1]["id"]}

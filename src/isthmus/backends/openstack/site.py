@@ -17,7 +17,7 @@ from isthmus.backends.openstack.api import Api
 from isthmus.backends.openstack.calls import Calls
 from isthmus.backends.openstack.described import Described, described
 from isthmus.backends.openstack.diff import diff
-from isthmus.backends.openstack.facts import NeutronFacts, unseen
+from isthmus.backends.openstack.facts import NeutronFacts, doors, unseen
 from isthmus.backends.openstack.listing import Listing, fetch
 from isthmus.backends.openstack.owned import Owned, Place, owned
 from isthmus.backends.ovsdb.site import OvnSite
@@ -75,6 +75,10 @@ class OpenStackSite(OvnSite):
         self._called: set[str] = set()
         self._relist = asyncio.Lock()
         self._begun = 0.0
+        self._taken = False
+        """The last listing was believed, or failed: it was not put aside."""
+        self._under = -1
+        """Which holding of the lock it was begun under."""
         self._patient_until = 0.0
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -113,11 +117,13 @@ class OpenStackSite(OvnSite):
     # -- listing ----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        delay = FIRST_RETRY
+        delay, loop, heard = FIRST_RETRY, asyncio.get_running_loop(), False
         while True:
             # A listing is believed beside the rows of the same moment, or not at all.
             while super().trouble is not None:
                 await asyncio.sleep(GATHER)
+            if not heard:
+                heard, self._patient_until = True, loop.time() + FIRST_LISTING
             await self._list()
             if self._failure is not None:
                 await asyncio.sleep(delay)
@@ -138,20 +144,23 @@ class OpenStackSite(OvnSite):
                 return
             await asyncio.wait(self._calling.values())
 
-    async def _list(self) -> None:
-        """List everything, unless somebody has begun to while we waited for our turn."""
+    async def _list(self) -> bool:
+        """List everything, unless somebody has begun to while we waited for our turn. False where it was put aside."""
         asked = asyncio.get_running_loop().time()
         async with self._relist:
             if self._begun > asked:
-                return
-            self._begun = asyncio.get_running_loop().time()
+                return self._taken
+            self._begun, self._taken = asyncio.get_running_loop().time(), True
             self._dirty.clear()
+            under = self.client.locks if self.client.has_lock else -1
             try:
                 listing = await self._whole()
                 if super().trouble is not None:
                     self._dirty.set()
-                    return
-                recovered, self._failure = self._failure is not None, None
+                    self._taken = False
+                    return False
+                recovered = self._failure is not None or self._under != under
+                self._failure, self._under = None, under
                 if listing != self._listing:
                     self._take(listing)
                 elif recovered:
@@ -163,6 +172,7 @@ class OpenStackSite(OvnSite):
             except Exception as error:  # an answer that nobody foresaw: the site is out of reach, we are not
                 log.exception("cloud %s", self.site.cloud)
                 self._fail(self._fault(error))
+            return True
 
     def _fail(self, problem: Problem) -> None:
         self._failure = problem
@@ -177,12 +187,14 @@ class OpenStackSite(OvnSite):
 
         The API leaves out, without a word, what our user may not see. What it then lacks must not be taken for removed.
         """
+        before = doors(self._facts, self._routers())
         listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
-        if super().trouble is None and unseen(listing, self._facts, self._routers()):
+        if super().trouble is None and unseen(listing, self._facts, before):
             # A router is gone from Neutron's own database a moment before it is gone from OVN's.
             await asyncio.sleep(SPACING)
+            before = doors(self._facts, self._routers())
             listing = await asyncio.to_thread(fetch, self.api, self._owner_name)
-        if super().trouble is None and (what := unseen(listing, self._facts, self._routers())):
+        if super().trouble is None and (what := unseen(listing, self._facts, before)):
             text = f"cloud {self.site.cloud!r}: OVN has {what}, and the API does not show it to our user"
             remedy = "give our user the role that docs/openstack.md names; until then what stands is left as it is"
             raise WorldError(Problem("ApiPartial", text, remedy=remedy))
@@ -239,9 +251,8 @@ class OpenStackSite(OvnSite):
     def _in_use(self, network: str) -> bool:
         """A machine, or a second router of the tenant's, is on it."""
         assert self._listing is not None
-        routers = {p["device_id"] for ports in self._listing.router_ports.values() for p in ports
-                   if p["network_id"] == network}  # fmt: skip
-        return len(routers) > 1 or self._facts.in_use(f"neutron-{network}")
+        several = len(self._listing.network_routers.get(network, ())) > 1
+        return several or self._facts.in_use(f"neutron-{network}")
 
     def switch_of(self, network: str) -> str | None:
         for (table, key), ones in self._owned.get(network.partition("/")[0], {}).items():
@@ -272,10 +283,12 @@ class OpenStackSite(OvnSite):
 
     def admission(self, interconnect: str, attachment: str) -> tuple[frozenset[str], tuple[str, str]]:
         """Ids of the security group rules that we keep for an Attachment; name and id of its address group, or ""."""
-        here, prefix = self._owned.get(interconnect, {}), f"{interconnect}/{attachment}/"
-        rules = {o["id"] for (t, k), ones in here.items() if t == RULE and k.startswith(prefix) for o in ones}
-        groups = here.get(("address_group", prefix + PEERS), ())
-        return frozenset(rules), (str(groups[0]["name"]), str(groups[0]["id"])) if groups else ("", "")
+        (_, here), prefix = self._compared.get(interconnect, (0, {})), f"{interconnect}/{attachment}/"
+        rules = {i for (table, key), i in here.items() if table == RULE and key.startswith(prefix)}
+        group = here.get(("address_group", prefix + PEERS), "")
+        assert self._listing is not None or not group
+        name = str(self._listing.tables["address_group"][group]["name"]) if self._listing and group else ""
+        return frozenset(rules), (name, group)
 
     def described(self) -> tuple[Described, ...]:
         """Our objects in Neutron."""
@@ -309,6 +322,10 @@ class OpenStackSite(OvnSite):
             return False
         if version != self._owned_versions.get(interconnect, 0) or len(self._calling) >= AT_ONCE:
             return False
+        if self._under != self.client.locks:
+            # Whoever had the lock before us may have made what we still miss.
+            self._dirty.set()
+            return False
         work = self._calls(interconnect, list(changes), known)
         task = asyncio.create_task(work, name=f"neutron {interconnect}")
         self._calling[interconnect] = task
@@ -336,8 +353,8 @@ class OpenStackSite(OvnSite):
             self._refuse(interconnect, self._fault(error), changes)
         finally:
             try:
-                if not self._closing:
-                    await self._list()
+                while not self._closing and not await self._list():
+                    await asyncio.sleep(GATHER)
             finally:
                 self._called.add(interconnect)
                 del self._calling[interconnect]

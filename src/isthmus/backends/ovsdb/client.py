@@ -65,6 +65,8 @@ class Client:
         """`Table.column` that was asked for and that the server's schema lacks."""
         self.synced = False
         self.has_lock = False
+        self.locks = 0
+        """How often we have got it: what was seen before the last time may be another writer's past."""
         self.failure: Problem | None = None
         self._tables = tables
         self._where = dict(where or {})
@@ -167,7 +169,7 @@ class Client:
             self._forget_missing(updates)
         self._apply(updates)
         if lock is not None:
-            self.has_lock = bool((await lock)["locked"])
+            self._hold(bool((await lock)["locked"]))
         early, self._early = self._early, None
         for method, params in early or ():
             self._handle(method, params)
@@ -217,8 +219,12 @@ class Client:
         if answer.cancelled() or answer.exception() or wire is not self._wire or not self._asked:
             return
         if answer.result()["locked"]:
-            self.has_lock = True
+            self._hold(True)
             self._wake()
+
+    def _hold(self, held: bool) -> None:
+        self.locks += held and not self.has_lock
+        self.has_lock = held
 
     def yield_lock(self) -> None:
         """Give the lock to who is next in line, or leave the line."""
@@ -252,7 +258,7 @@ class Client:
             self._apply(params[2])
             self._wake()
         elif method in ("locked", "stolen"):
-            self.has_lock = method == "locked" and self._asked
+            self._hold(method == "locked" and self._asked)
             self._wake()
         elif method == "update2" and params[0] == ["server"] and self._wire is not None:
             # Leadership or schema changed: begin again and let `_greet` judge.
