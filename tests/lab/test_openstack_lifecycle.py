@@ -145,19 +145,20 @@ def test_a_quota_that_is_used_up_is_told_and_the_rest_follows_when_it_is_raised(
 
 
 def test_our_network_that_the_admin_deletes_is_made_again(lab: Lab) -> None:
-    """Neutron lets nobody delete it while the router's port is on it: she takes that first."""
+    """Neutron lets nobody delete it while the router's ports are on it: she takes those first, while nobody serves."""
     admin = lab.site("cloud").cloud("admin").network
     link = next(n for n in admin.networks() if "tenant-b/cloud/link" in (n.description or ""))
     ports = [p for p in admin.ports(network_id=link.id) if p.device_owner == "network:router_interface"]
     assert len(ports) == 2
-    with serving(lab), nothing_lost(lab, *OF_A):
+    with nothing_lost(lab, *OF_A):
         router = admin.get_router(ports[0].device_id)
         admin.remove_extra_routes_from_router(router, {"router": {"routes": router.routes}})
         for port in ports:
             admin.remove_interface_from_router(router, port_id=port.id)
         admin.delete_network(link)
-        until("it is there again", lambda: [n for n in admin.networks() if n.name == link.name], within=20)
-        warm(lab, OF_B, seconds=20)
+        with serving(lab):
+            until("it is there again", lambda: [n for n in admin.networks() if n.name == link.name], within=20)
+            warm(lab, OF_B, seconds=20)
     isthmus(lab, "apply", "--prune")
     assert isthmus(lab, "plan", "--prune")["databases"] == []
 
