@@ -20,7 +20,7 @@ from isthmus.lab.pytest_plugin import unique_name
 
 from .neutron_listing import listing
 from .openstack_steps import FILE, OF_A, OF_B, A, B, answers, join
-from .steps import isthmus, set_site, warm, write_interconnects
+from .steps import config, isthmus, set_site, warm, write_interconnects
 
 pytestmark = pytest.mark.lab
 
@@ -123,8 +123,8 @@ def test_nothing_else_goes_with_them(lab: Lab, what: str) -> None:
 
 def test_a_tenants_application_credential_is_enough_for_her_own_router(lab: Lab) -> None:
     """Then links are in her own project, where she can take them away; others' do not exist, and have ids, no names."""
-    for name in ("tenant-a", "tenant-b"):
-        isthmus(lab, "disconnect", name)
+    config(lab, "interconnects.yaml").unlink()
+    isthmus(lab, "apply", "--prune")
     before = listing(lab)
     tenant = lab.site("cloud").cloud("a")
     made = tenant.identity.create_application_credential(tenant.current_user_id, "isthmus")
