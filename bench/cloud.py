@@ -7,11 +7,8 @@ time that a route takes from Neutron's answer to the first packet where all else
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -121,7 +118,7 @@ def change(rounds: int) -> Iterator[Row]:
         subnet = member.create_subnet(network_id=network.id, name="late", ip_version=4, cidr="10.1.7.0/24")
         lab.plug("late-1", site="cloud", switch="late", host="cloud-2", addresses=["10.1.7.11/24"],
                  gateways=["10.1.7.1"], tenant="a")  # fmt: skip
-        with _serving(lab):
+        with inlab.serving(lab, 5.0):
             for number in range(rounds):
                 with Streams(lab, [far, near], interval=INTERVAL) as streams:
                     time.sleep(0.5)
@@ -180,24 +177,10 @@ def _joined(lab: Lab) -> tuple[float, Mapping[str, Any]]:
 # -- what idles -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _serving(lab: Lab) -> Iterator[None]:
-    process = lab.popen(
-        "operator", ["isthmus", "serve"], env=inlab.environment(lab),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        time.sleep(5.0)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-
-
 def _idle(lab: Lab, what: str, rounds: int = 1) -> Iterator[Row]:
     """Calls a minute by Neutron's and Keystone's own logs."""
     found = []
-    with _serving(lab):
+    with inlab.serving(lab, 5.0):
         for _ in range(rounds):
             before = _requests(lab)
             time.sleep(IDLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -71,6 +72,21 @@ def operator(lab: Lab, *argv: str, timeout: float = 60.0) -> str:
     gate = Gate(lab, ["isthmus", *argv])
     gate.open()
     return gate.end(timeout)
+
+
+@contextmanager
+def serving(lab: Lab, settled: float) -> Iterator[None]:
+    """A running `serve`; what is inside begins `settled` seconds after it was started."""
+    process = lab.popen(
+        "operator", ["isthmus", "serve"], env=environment(lab),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        time.sleep(settled)
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
 
 
 def bare(lab: Lab) -> Path:

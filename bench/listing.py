@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,13 +28,8 @@ def subnet(rounds: int) -> Iterator[Row]:
         direct.learn(plain)
         direct.join(plain, "a", GATEWAYS, {})
         _unplug(plain)
-        process = lab.popen(
-            "operator", ["isthmus", "serve"], env=inlab.environment(lab),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
         ours, theirs = [], []
-        try:
-            time.sleep(3.0)
+        with inlab.serving(lab, 3.0):
             for number in range(rounds):
                 for way in order(number):
                     if way == "ours":
@@ -47,9 +40,6 @@ def subnet(rounds: int) -> Iterator[Row]:
                         _unplug(plain)
                 time.sleep(1.0)
                 progress(f"  subnet {number + 1}/{rounds}: {ours[-1]:.3f} s, learnt {theirs[-1]:.3f} s")
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=10)
     yield compared(
         "subnet-first-packet", "s", ours, theirs, command="isthmus serve; a subnet is added to a document",
         peer="ovn-ic advertises and learns; the subnet's router port is added with ovn-nbctl",

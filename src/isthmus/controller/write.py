@@ -62,15 +62,14 @@ class Writer:
 
     def _call(self, failed: set[str]) -> None:
         for name, site in self._world.readable().items():
+            database = neutron(name)
+            waiting = [e for e in self._planner.entries.values() if e.name not in failed and e.changes.get(database)]
             # A site makes calls for a few at once: whoever has waited longest comes first.
-            for entry in sorted(self._planner.entries.values(), key=lambda e: self._called.get((name, e.name), 0)):
-                if entry.name in failed:
-                    continue
-                if calls := entry.changes.get(neutron(name)):
-                    if site.call(entry.name, calls):
-                        self._turn += 1
-                        self._called[name, entry.name] = self._turn
-                    entry.failed = entry.failed or site.refusal(entry.name)
+            for entry in sorted(waiting, key=lambda e: self._called.get((name, e.name), 0)):
+                if site.call(entry.name, entry.changes[database]):
+                    self._turn += 1
+                    self._called[name, entry.name] = self._turn
+                entry.failed = entry.failed or site.refusal(entry.name)
 
     def _work(self, database: str) -> list[Work]:
         """Per Interconnect, what can be written now."""

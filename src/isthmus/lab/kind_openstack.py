@@ -62,11 +62,9 @@ class OpenstackKind(OvnKind):
         """Neutron, too, knows that its ports are up, and has said so in OVN: nothing more comes of its own accord."""
         super().wait(lab, site, deadline)
         cloud = _cloud(lab, site)
-        admin, mine = (
-            keystone.client(cloud),
-            {lab.state.ports[m.name] for m in site.machines if m.name in lab.state.ports},
-        )
-        while not ports.settled(admin, ovn.socket_path(lab.paths, site.name, "OVN_Northbound"), mine):
+        admin, northbound = keystone.client(cloud), ovn.socket_path(lab.paths, site.name, "OVN_Northbound")
+        mine = {lab.state.ports[m.name] for m in site.machines if m.name in lab.state.ports}
+        while not ports.settled(admin, northbound, mine):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{site.name}: Neutron does not know that its ports are up")
             time.sleep(LOOK)

@@ -27,7 +27,7 @@ def owned(listing: Listing, owner: str) -> Owned:
     Of two that came by one call sent twice the one that is used comes first.
     """
     found: dict[str, dict[Place, tuple[Object, ...]]] = defaultdict(dict)
-    used = {p["network_id"] for ports in listing.router_ports.values() for p in ports}
+    used = {*listing.network_routers}
     used |= {rule["remote_address_group_id"] for rule in listing.tables["security_group_rule"].values()}
     for table, key, one in sorted(_all(listing, owner), key=lambda o: (o[2]["id"] not in used, str(o[2]["id"]))):
         mine = found[key.partition("/")[0]]

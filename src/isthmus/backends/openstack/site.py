@@ -285,10 +285,10 @@ class OpenStackSite(OvnSite):
         """Ids of the security group rules that we keep for an Attachment; name and id of its address group, or ""."""
         (_, here), prefix = self._compared.get(interconnect, (0, {})), f"{interconnect}/{attachment}/"
         rules = {i for (table, key), i in here.items() if table == RULE and key.startswith(prefix)}
-        group = here.get(("address_group", prefix + PEERS), "")
-        assert self._listing is not None or not group
-        name = str(self._listing.tables["address_group"][group]["name"]) if self._listing and group else ""
-        return frozenset(rules), (name, group)
+        group = here.get(("address_group", prefix + PEERS))
+        if group is None or self._listing is None:
+            return frozenset(rules), ("", "")
+        return frozenset(rules), (str(self._listing.tables["address_group"][group]["name"]), group)
 
     def described(self) -> tuple[Described, ...]:
         """Our objects in Neutron."""
