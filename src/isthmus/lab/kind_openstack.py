@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 LOOK = 0.1
 """Seconds between two questions."""
+MANY = 20
+"""From so many ports on Neutron is asked less often: to answer keeps it from knowing."""
+STUCK = 30.0
+"""Seconds in which no further port has become known: then none will."""
 
 
 class OpenstackKind(OvnKind):
@@ -64,10 +68,13 @@ class OpenstackKind(OvnKind):
         cloud = _cloud(lab, site)
         admin, northbound = keystone.client(cloud), ovn.socket_path(lab.paths, site.name, "OVN_Northbound")
         mine = {lab.state.ports[m.name] for m in site.machines if m.name in lab.state.ports}
-        while not ports.settled(admin, northbound, mine):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{site.name}: Neutron does not know that its ports are up")
-            time.sleep(LOOK)
+        left, moved = len(mine) + 1, time.monotonic()
+        while still := ports.unsettled(admin, northbound, mine):
+            if len(still) < left:
+                left, moved = len(still), time.monotonic()
+            if time.monotonic() > max(deadline, moved + STUCK):
+                raise TimeoutError(f"{site.name}: Neutron does not know that ports are up: {', '.join(sorted(still))}")
+            time.sleep(LOOK if left < MANY else LOOK * 10)
 
     def _data(self, lab: Site, cloud: Cloud) -> None:
         cloud.folder("tmp")

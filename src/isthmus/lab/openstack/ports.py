@@ -69,15 +69,16 @@ def remove(cloud: Cloud, port: str) -> None:
     keystone.client(cloud).delete("network", f"/v2.0/ports/{port}")
 
 
-def settled(admin: Api, northbound: Path, mine: set[str]) -> bool:
-    """Neutron calls these ports active, and their rows have the revision that it has."""
-    found = {p["id"]: p for p in admin.get("network", "/v2.0/ports")["ports"] if p["id"] in mine}
+def unsettled(admin: Api, northbound: Path, mine: set[str]) -> set[str]:
+    """Those of these ports that Neutron does not call active, or whose rows have not the revision that it has."""
+    asked = "/v2.0/ports?fields=id&fields=status&fields=revision_number"
+    found = {p["id"]: p for p in admin.get("network", asked)["ports"] if p["id"] in mine}
     columns = {"op": "select", "table": "Logical_Switch_Port", "where": [], "columns": ["name", "external_ids"]}
     (answer,) = rpc.transact(northbound, "OVN_Northbound", columns)
     written = {r["name"]: rpc.mapping(r["external_ids"]).get("neutron:revision_number") for r in answer["rows"]}
-    return all(
-        port["status"] == "ACTIVE" and written.get(i) == str(port["revision_number"]) for i, port in found.items()
-    )
+    return {
+        i for i, port in found.items() if port["status"] != "ACTIVE" or written.get(i) != str(port["revision_number"])
+    }
 
 
 def _one(api: Api, what: str, **query: str) -> Any:
