@@ -6,7 +6,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from isthmus.lab import hosts, ovn
+from isthmus.lab import hosts, ovn, tools
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout
 from isthmus.lab.openstack import clouds, compute, environment, keystone, mariadb, ports, template
@@ -82,7 +82,7 @@ class OpenstackKind(OvnKind):
         environment.install(cloud.line, lab.state, lab.progress)
         template.place(cloud, parts(cloud.site.site), lab.progress)
         clouds.write(cloud)
-        clouds.tools(cloud, hosts.isthmus())
+        tools.offer(cloud, "openstack", cloud.program("openstack"))
 
     def _service(self, lab: Site, key: str, needs: list[Future[None]]) -> None:
         for need in needs:

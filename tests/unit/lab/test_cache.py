@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from isthmus.errors import IntentError, WorldError
-from isthmus.lab.openstack.cache import complete, once, root
+from isthmus.lab.cache import complete, once, root
 
 MAKE = """
 import sys, time
 from pathlib import Path
-from isthmus.lab.openstack.cache import once
+from isthmus.lab.cache import once
 
 def make(folder):
     with Path(sys.argv[1], "made").open("a") as file:

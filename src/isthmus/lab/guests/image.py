@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
+from isthmus.lab.cache import complete, once, root
 from isthmus.lab.guests import cpio
-from isthmus.lab.openstack.cache import complete, once, root
 
 HERE = Path(__file__).parent
 META_PACKAGE = "linux-image-cloud-amd64"

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import threading
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from isthmus.errors import Problem, WorldError
-from isthmus.lab.namespaces import inside
-
-Json = dict[str, Any]
-TIMEOUT = 120.0
+from isthmus.lab.http import Json, request
 
 
 @dataclass(slots=True)
@@ -81,29 +74,3 @@ class Api:
                 if public:
                     self._catalog[service["type"]] = public[0]
             self._token = headers["X-Subject-Token"]
-
-
-def request(
-    net: str, method: str, url: str, body: Json | bytes | None, headers: dict[str, str]
-) -> tuple[Json, http.client.HTTPMessage]:
-    """One request; the answer's body and headers. Raises WorldError unless it is a success."""
-    place = urlsplit(url)
-    assert place.hostname
-    connection = http.client.HTTPConnection(place.hostname, place.port or 80, timeout=TIMEOUT)
-    text = body if body is None or isinstance(body, bytes) else json.dumps(body)
-    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
-    try:
-        with inside(net):
-            connection.connect()
-        target = f"{place.path}?{place.query}" if place.query else place.path
-        connection.request(method, target, text, {"Content-Type": kind, **headers})
-        response = connection.getresponse()
-        answer = response.read()
-    except OSError as error:
-        raise WorldError(Problem("NoAnswer", f"{method} {url}: {error}", remedy="`isthmus lab logs`")) from error
-    finally:
-        connection.close()
-    if response.status >= 400:
-        said = answer.decode(errors="replace")[:2000]
-        raise WorldError(Problem("Refused", f"{method} {url}: {response.status} {said}"))
-    return (json.loads(answer) if answer else {}), response.headers

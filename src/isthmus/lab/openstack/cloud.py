@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.lab.layout import Layout, Paths, SiteLayout
+from isthmus.lab.central import Central
 from isthmus.lab.openstack import environment
-from isthmus.lab.state import Daemon, State
+from isthmus.lab.state import Daemon
 
 REGION = "RegionOne"
 SERVICE = "isthmus"
@@ -20,22 +19,8 @@ SECRETS = "secrets.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class Cloud(Central):
     """One cloud: everything of it runs on the site's central node."""
-
-    state: State
-    paths: Paths
-    layout: Layout
-    site: SiteLayout
-
-    @property
-    def name(self) -> str:
-        return self.site.name
-
-    @property
-    def address(self) -> str:
-        """Of the central node, on the underlay."""
-        return str(self.layout.nodes[self.name].address.ip)
 
     @property
     def line(self) -> str:
@@ -49,17 +34,6 @@ class Cloud:
 
     def program(self, name: str) -> str:
         return str(self.programs / "bin" / name)
-
-    @property
-    def run(self) -> Path:
-        """The central node's /run."""
-        return self.paths.run(self.name)
-
-    def folder(self, name: str) -> Path:
-        """`name` in the central node's /run, made where it is not there."""
-        path = self.run / name
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return path
 
     @property
     def secrets(self) -> dict[str, str]:
@@ -79,13 +53,6 @@ class Cloud:
 
     def url(self, port: int, suffix: str = "") -> str:
         return f"http://{self.address}:{port}{suffix}"
-
-    def write(self, name: str, text: str) -> None:
-        """A file in the node's /run/etc, which may hold secrets."""
-        path = self.run / "etc" / name
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,19 +29,6 @@ def read(paths: Paths) -> dict[str, dict[str, Any]]:
 def entry(site: str, user: str) -> str:
     """The name of a user's entry: the site's for Isthmus itself, `SITE-admin`, `SITE-TENANT`."""
     return site if user == SERVICE else f"{site}-{user}"
-
-
-def tools(cloud: Cloud, isthmus: str) -> None:
-    """The operator's `openstack`: inside the lab the program itself, outside a way in."""
-    inside, outside = cloud.paths.programs / "openstack", cloud.paths.outside / "openstack"
-    with _writing:
-        for path in (inside, outside):
-            path.parent.mkdir(exist_ok=True)
-            path.unlink(missing_ok=True)
-        inside.symlink_to(cloud.program("openstack"))
-        words = [isthmus, "lab", "exec", "--name", cloud.state.name, "operator", "--", str(inside)]
-        outside.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
-        outside.chmod(0o755)
 
 
 def write(cloud: Cloud) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import state as states
-from isthmus.lab.openstack.cache import complete, once, root
+from isthmus.lab.cache import complete, once, root
 from isthmus.lab.processes import environment
 from isthmus.lab.state import State
 

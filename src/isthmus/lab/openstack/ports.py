@@ -14,9 +14,10 @@ from typing import Any
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import rpc
+from isthmus.lab.http import Json
 from isthmus.lab.layout import Machine, Paths
 from isthmus.lab.openstack import keystone
-from isthmus.lab.openstack.api import Api, Json
+from isthmus.lab.openstack.api import Api
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.spec import Network
 

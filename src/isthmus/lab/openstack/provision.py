@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.lab.hosts import PHYSICAL
+from isthmus.lab.http import Json
 from isthmus.lab.layout import Group, Machine, Router, Subnet
 from isthmus.lab.openstack import keystone, ports
-from isthmus.lab.openstack.api import Api, Json
+from isthmus.lab.openstack.api import Api
 from isthmus.lab.openstack.cloud import Cloud
 from isthmus.lab.spec import Network, Rule
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab.guests.image import DISK, Image
+from isthmus.lab.http import Json
 from isthmus.lab.layout import Machine, Paths
 from isthmus.lab.openstack import keystone
-from isthmus.lab.openstack.api import Api, Json
+from isthmus.lab.openstack.api import Api
 from isthmus.lab.openstack.cloud import Cloud
 
 MEMORY = 128

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import processes
+from isthmus.lab.cache import complete, once, root
 from isthmus.lab.openstack import environment, keystone, mariadb
-from isthmus.lab.openstack.cache import complete, once, root
 from isthmus.lab.openstack.cloud import SECRETS, SERVICE, Cloud, Part
 from isthmus.lab.processes import run
 
