@@ -1,7 +1,7 @@
 """Write what is generated, and check that links between our documents lead somewhere. `--check`: write nothing.
 
-Generated are the JSON Schema and, in pages, what stands between `<!-- figures: TEXT -->` and `<!-- /figures -->`: the
-committed run's figures whose names begin with the text.
+Generated are the JSON Schema, the CRDs and, in pages, what stands between `<!-- figures: TEXT -->` and
+`<!-- /figures -->`: the committed run's figures whose names begin with the text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from isthmus.api import crds
 from isthmus.api.schema import STORED, generate, text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,7 @@ FIGURES = re.compile(r"(<!-- figures: (?P<what>[^>]+?) -->\n).*?(<!-- /figures -
 def generated() -> dict[Path, str]:
     schema = text(generate())
     found = {STORED: schema, ROOT / "docs" / "schema" / "isthmus.json": schema}
+    found[ROOT / "charts" / "isthmus" / "crds" / "kubeovn.yaml"] = crds.text()
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     for page in pages():
         old = page.read_text(encoding="utf-8")
