@@ -39,6 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- CMD")
     env = verb("env", 'exports that make a shell the operator\'s, `openstack` included: eval "$(isthmus lab env)"')
     env.add_argument("--cloud", metavar="NAME", help="also OS_CLOUD: SITE, SITE-admin or SITE-TENANT")
+    kubeconfig = verb("kubeconfig", "how to reach a cluster: a kubeconfig that holds its keys")
+    kubeconfig.add_argument("site", metavar="SITE", help="a site of type kubernetes")
     logs = verb("logs", "the last lines of daemons' logs, and of what guests wrote to their consoles")
     logs.add_argument("daemon", nargs="*", metavar="PLACE[/DAEMON]", help="default: all")
     logs.add_argument("-n", dest="lines", type=int, default=10, help="lines of each; default 10")
@@ -176,6 +178,21 @@ def _env(args: argparse.Namespace, out: Output) -> int:
     return EXIT_OK
 
 
+def _kubeconfig(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.lab.kubernetes import cluster  # noqa: PLC0415
+    from isthmus.lab.lab import Lab  # noqa: PLC0415
+
+    lab = Lab.open(_name(args))
+    known = [site.name for site in lab.sites if site.layout.site.type == "kubernetes"]
+    if args.site not in known:
+        remedy = f"one of: {', '.join(known)}" if known else "build a lab with a site of type kubernetes"
+        raise IntentError(Problem("NoSuchCluster", f"the lab has no cluster {args.site!r}", remedy=remedy))
+    text = cluster.whole(lab.paths, args.site, lab.site(args.site).address)
+    out.result({"kubeconfig": text})
+    out.line(text.rstrip())
+    return EXIT_OK
+
+
 def _logs(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
@@ -247,6 +264,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "status": _status,
     "exec": _exec,
     "env": _env,
+    "kubeconfig": _kubeconfig,
     "logs": _logs,
     "ls": _ls,
     "doctor": _doctor,

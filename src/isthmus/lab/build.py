@@ -96,11 +96,12 @@ class Builder:
             maker.stdin.flush()
             if maker.stdout.readline() != b"ready\n":
                 raise WorldError(Problem("NoKeeper", "the lab's first process died at once"))
-        wanted: list[dict[str, str | None]] = [{"name": "underlay", "hostname": None, "run": None}]
+        wanted: list[dict[str, Any]] = [{"name": "underlay", "hostname": None, "run": None}]
         for node in self.layout.nodes:
             run = None if node == "operator" else str(self.paths.run(node))
-            own = str(self.paths.own(node)) if node in self.layout.guest_hosts else None
-            wanted.append({"name": node, "hostname": node, "run": run, "own": own})
+            own = str(self.paths.own(node)) if node in self.layout.guest_hosts | self.layout.pod_hosts else None
+            cgroups = node in self.layout.pod_hosts
+            wanted.append({"name": node, "hostname": node, "run": run, "own": own, "cgroups": cgroups})
         spaces = [m.name for m in self.layout.machines if not m.guest]
         wanted += [{"name": name, "hostname": None, "run": None} for name in spaces]
         self.state.namespaces = ask_keeper(self.state, {"create": wanted})

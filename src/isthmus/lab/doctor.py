@@ -12,6 +12,8 @@ from pathlib import Path
 
 from isthmus.errors import Problem, WorldError
 from isthmus.lab.guests import image
+from isthmus.lab.kubernetes import node
+from isthmus.lab.kubernetes import programs as kubernetes
 from isthmus.lab.openstack import environment as openstack
 from isthmus.lab.openstack import rabbitmq
 from isthmus.lab.ovn import SCHEMAS
@@ -52,6 +54,16 @@ GUESTS_FILES = {
     str(openstack.DEBIAN / "libvirt.py"): "python3-libvirt",
 }
 """File -> the Debian package that has it; only clouds with Nova need them."""
+CLUSTERS = {
+    "etcd": "etcd-server",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "busybox": "busybox-static",
+}
+"""As PROGRAMS; only sites of type kubernetes need them."""
+CLUSTERS_FILES = {node.LOOPBACK: "containernetworking-plugins"}
+"""File -> the Debian package that has it; only sites of type kubernetes need them."""
 SCHEMA_PACKAGES = {
     "OVN_IC_Northbound": "ovn-ic-db",
     "OVN_IC_Southbound": "ovn-ic-db",
@@ -76,6 +88,9 @@ def examine(file: LabFile | None = None) -> list[Check]:
         checks += [*_programs(OPENSTACK), *(_openstack(line) for line in LINES)]
     if file is None or any(site.runs_guests(host) for site in file.sites for host in site.hosts):
         checks += [*_programs(GUESTS), *_files(GUESTS_FILES), _overlay(), _kernel()]
+    if file is None or any(site.type == "kubernetes" for site in file.sites):
+        checks += [*_programs(CLUSTERS), *_files(CLUSTERS_FILES), _overlay(), _kubernetes()]
+    checks = list(dict.fromkeys(checks))
     return checks
 
 
@@ -159,6 +174,17 @@ def _openstack(line: str) -> Check:
         str(openstack.path(line)) if there else "not cached; the first lab with it installs it, from a package index"
     )
     return Check(f"OpenStack with Neutron {line}", True, found)
+
+
+def _kubernetes() -> Check:
+    """Its programs not being there is no fault, if there is a Go that can build them: `lab up` does."""
+    name = f"Kubernetes {kubernetes.version()}"
+    if not kubernetes.go():
+        return Check(name, False, "no Go to build it with", "apt-get install -y golang-go")
+    if kubernetes.cached():
+        return Check(name, True, str(kubernetes.path()))
+    found = "not cached; the first lab with it builds it"
+    return Check(name, True, f"{found} with {kubernetes.compiler()}: seven minutes on two processors")
 
 
 def _tun() -> Check:

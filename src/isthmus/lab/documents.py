@@ -57,6 +57,8 @@ def fabric(layout: Layout) -> list[dict[str, Any]]:
         }
         if site.site.zone:
             spec["zone"] = site.site.zone
+        if site.site.type == "kubernetes":
+            spec["kubernetes"] = {"kubeconfig": "../kubeconfig", "context": site.name}
         if site.site.type == "openstack":
             spec["openstack"] = {"cloud": site.name}
         elif site.site.bfd:  # Neutron's own options say it on its sites

@@ -8,12 +8,12 @@ neither outlive nor lose anything, whatever happens to the command that made it.
 Start: it prints its process id and waits for one line on stdin. Without that line (its maker died before it could
 write the id down) it ends. Then it listens at SOCKET: one JSON request and one JSON answer a connection.
 
-    {"create": [{"name": N, "hostname": H | null, "run": DIR | null, "own": DIR | absent}]}
+    {"create": [{"name": N, "hostname": H | null, "run": DIR | null, "own": DIR | absent, "cgroups": bool | absent}]}
       -> {N: {"net": fd, "mnt": fd, "uts": fd}}     fd numbers of this process, usable as /proc/<keeper>/fd/<fd>
 
 With a hostname it is a host: own UTS and mount namespaces, DIR at /run, the lab's processes in /proc. A host without
 a DIR (the operator) sees the machine's files and processes. With `own`, what it writes below PLACES lands in that DIR,
-on top of what the machine has there, and it has no KVM.
+on top of what the machine has there, and it has no KVM. With `cgroups` it sees the machine's control groups.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ NEWNS, NEWUTS, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_REMOUNT = 1, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
-PLACES = ("etc", "var/cache", "var/lib", "var/log")
+CGROUPS = "/sys/fs/cgroup"
+PLACES = ("etc", "opt", "var/cache", "var/lib", "var/log")
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -43,6 +44,15 @@ def check(result: int, what: str) -> None:
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
     texts = [text.encode() if text else None for text in (source, target, kind, options)]
     check(libc.mount(*texts[:3], ctypes.c_ulong(flags), texts[3]), f"mount {target}")
+
+
+def new_sys(cgroups: bool) -> None:
+    """A /sys that shows this network namespace; where wanted, with the control groups of the one before."""
+    before = os.open(CGROUPS, os.O_PATH | os.O_CLOEXEC) if cgroups else -1
+    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if cgroups:
+        mount(f"/proc/self/fd/{before}", CGROUPS, None, MS_BIND | MS_REC)
+        os.close(before)
 
 
 def on_top(own: str) -> None:
@@ -78,7 +88,9 @@ class Keeper:
         for kind, flag in (("mnt", NEWNS), ("uts", NEWUTS), ("net", NEWNET)):
             check(libc.setns(self.home[kind], flag), f"setns {kind}")
 
-    def create(self, name: str, hostname: str | None, run: str | None, own: str | None = None) -> dict[str, int]:
+    def create(
+        self, name: str, hostname: str | None, run: str | None, own: str | None = None, cgroups: bool = False
+    ) -> dict[str, int]:
         """The namespaces of one node."""
         if name in self.held:
             return self.held[name]
@@ -89,7 +101,7 @@ class Keeper:
             if hostname:
                 socket.sethostname(hostname)
             if run:
-                mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+                new_sys(cgroups)
                 mount(run, "/run", None, MS_BIND)
             if own:
                 on_top(own)
@@ -105,7 +117,9 @@ class Keeper:
         made = {}
         for wanted in request.get("create", []):
             name = str(wanted["name"])
-            made[name] = self.create(name, wanted.get("hostname"), wanted.get("run"), wanted.get("own"))
+            made[name] = self.create(
+                name, wanted.get("hostname"), wanted.get("run"), wanted.get("own"), bool(wanted.get("cgroups"))
+            )
         return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isthmus.lab import hosts, ovn
+from isthmus.lab.kubernetes import keys as kubernetes
 from isthmus.lab.layout import Layout, Paths
 from isthmus.lab.pki import Authority, bundle
 
@@ -25,3 +26,4 @@ def make_keys(paths: Paths, layout: Layout) -> None:
     bundle(paths.tls / "fabric-ca.pem", hub)
     bundle(paths.tls / "all-ca.pem", *servers)
     operator.issue(paths.tls, "operator", common_name="operator")
+    kubernetes.make_keys(paths, layout)

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+from isthmus.lab.kind_kubernetes import KubernetesKind
 from isthmus.lab.kind_openstack import OpenstackKind
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout
@@ -51,4 +52,4 @@ class Kind(Protocol):
         """Take it away again."""
 
 
-KINDS: dict[str, Kind] = {"ovn": OvnKind(), "openstack": OpenstackKind()}
+KINDS: dict[str, Kind] = {"ovn": OvnKind(), "openstack": OpenstackKind(), "kubernetes": KubernetesKind()}

@@ -19,6 +19,7 @@ from isthmus.lab.build import Builder, Progress
 from isthmus.lab.faults import DaemonHandle, Faults
 from isthmus.lab.guests.places import Guests
 from isthmus.lab.interrupts import noted
+from isthmus.lab.kubernetes.cluster import kubeconfig_file
 from isthmus.lab.layout import (
     FRONT_PORT,
     IC_NB_PORT,
@@ -175,6 +176,8 @@ class Lab(Faults, Plugs, Guests):
         }
         if clouds.file(self.paths).exists():
             found["OS_CLIENT_CONFIG_FILE"] = str(clouds.file(self.paths))
+        if kubeconfig_file(self.paths).exists():
+            found["KUBECONFIG"] = str(kubeconfig_file(self.paths))
         return found
 
     def command(self, where: str, argv: Sequence[str]) -> list[str]:

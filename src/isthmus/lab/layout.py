@@ -188,6 +188,11 @@ class Layout:
         """Hosts with libvirt."""
         return frozenset(h.name for s in self.sites for h in s.site.hosts if s.site.runs_guests(h))
 
+    @property
+    def pod_hosts(self) -> frozenset[str]:
+        """Hosts with a kubelet."""
+        return frozenset(h.name for s in self.sites for h in s.site.hosts if s.site.type == "kubernetes")
+
 
 def layout(file: LabFile) -> Layout:
     """Expand a lab file. Raises IntentError where two endpoints get one name."""
@@ -331,7 +336,7 @@ class Paths:
         return self.root / "nodes" / node / "run"
 
     def own(self, node: str) -> Path:
-        """What a host that runs guests has written to /etc and /var."""
+        """What a host that runs guests or Pods has written to /etc, /opt and /var."""
         return self.root / "nodes" / node / "own"
 
     @property

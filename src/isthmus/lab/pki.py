@@ -47,18 +47,22 @@ class Authority:
         name: str,
         *,
         common_name: str | None = None,
+        organisation: str = "",
         names: tuple[str, ...] = (),
         days: int | None = None,
     ) -> Identity:
         """Write `name`.pem and `name`-key.pem to `folder`.
 
-        names   addresses and DNS names the certificate is valid for
-        days    from now; negative: already expired
+        organisation  a group that the holder belongs to, where somebody asks for that
+        names         addresses and DNS names the certificate is valid for
+        days          from now; negative: already expired
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)])
+        subject = [x509.NameAttribute(NameOID.COMMON_NAME, common_name or name)]
+        if organisation:
+            subject.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation))
         builder = (
-            _builder(subject, self._name, key.public_key(), self._days if days is None else days)
+            _builder(x509.Name(subject), self._name, key.public_key(), self._days if days is None else days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign=False), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)

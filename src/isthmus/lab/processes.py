@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -137,10 +140,22 @@ def _ready(state: State, daemon: Daemon, log: Path, before: int) -> bool:
     return _answers(state, daemon) if daemon.answers else _says(log, daemon.says, before)
 
 
+_NOT_YET = re.compile(rb"HTTP/\S+ 5")
+"""An answer of a service that is there, and says that it cannot work."""
+
+
+@cache
+def _anybody() -> ssl.SSLContext:
+    """For whoever answers: nothing is told and nothing believed."""
+    found = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    found.check_hostname, found.verify_mode = False, ssl.CERT_NONE
+    return found
+
+
 def _answers(state: State, daemon: Daemon) -> bool:
     """Whether somebody speaks at the daemon's door: at once (MariaDB greets), or when asked by HTTP."""
     try:
-        if not daemon.answers.startswith("http://"):
+        if not daemon.answers.startswith(("http://", "https://")):
             inner = state.directory / "nodes" / daemon.namespace / daemon.answers.lstrip("/")
             with rpc.connect(inner, daemon.patience) as connection:
                 return bool(connection.recv(1))
@@ -148,9 +163,12 @@ def _answers(state: State, daemon: Daemon) -> bool:
         assert place.hostname
         with inside(state.path(daemon.namespace)):
             connection = socket.create_connection((place.hostname, place.port or 80), daemon.patience)
+        if place.scheme == "https":
+            connection = _anybody().wrap_socket(connection)
         with connection:
             connection.sendall(f"GET {place.path or '/'} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode())
-            return bool(connection.recv(1))
+            said = connection.recv(64)
+            return bool(said) and not _NOT_YET.match(said)
     except OSError:
         return False
 

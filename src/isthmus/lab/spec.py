@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from isthmus.errors import IntentError, Problem
+from isthmus.lab.kubernetes.checks import of_kubernetes
 from isthmus.lab.openstack.checks import of_openstack, of_others
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -139,7 +140,7 @@ class Site(_Model):
     """One OVN deployment."""
 
     name: Name
-    type: Literal["ovn", "openstack"] = "ovn"
+    type: Literal["ovn", "openstack", "kubernetes"] = "ovn"
     openstack: OpenStack | None = Field(default=None, description="of a site of type openstack")
     zone: str | None = Field(
         default=None, description='NB_Global.name; "" leaves it empty; default: the name, on openstack ""'
@@ -311,6 +312,8 @@ def _site_problems(site: Site, tenants: tuple[str, ...]) -> Iterable[tuple[str, 
     """(message, field in the site, remedy) of each."""
     shared, hosts = {w.name for w in site.switches}, {h.name for h in site.hosts}
     yield from of_openstack(site, site.tenants or tenants) if site.type == "openstack" else of_others(site)
+    if site.type == "kubernetes":
+        yield from of_kubernetes(site)
     for part, things in site.parts:
         for i, router in enumerate(things.routers):
             for attach in router.attach:

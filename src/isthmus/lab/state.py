@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import IntentError, Problem, WorldError
+from isthmus.lab import cgroups
 
 MARK = "ISTHMUS_LAB"
 
@@ -39,7 +40,7 @@ class Daemon:
     argv        as inside the namespace; it puts itself into the background when it is ready
     pidfile     as seen from outside; the number in it is of the lab's PID namespace
     foreground  it does not put itself into the background, and writes neither pidfile nor log itself
-    answers     `http://ADDRESS:PORT/…` or a unix socket's path inside the namespace: what speaks to whoever connects
+    answers     `http[s]://ADDRESS:PORT/…` or a unix socket's path inside the namespace: what speaks to whoever connects
                 when the program is ready; "" where its pidfile says so
     says        what its log has when the program is ready, where nobody answers; "" where its pidfile says so
     patience    seconds until it must be ready
@@ -201,6 +202,7 @@ def remove(name: str, timeout: float = 10.0) -> bool:
     if not directory.is_dir():
         return False
     stop(name, timeout)
+    cgroups.remove(name)
     while directory.is_dir():
         # Somebody else may be removing it as well.
         with suppress(FileNotFoundError):

@@ -1,0 +1,61 @@
+"""Control groups of a lab's hosts, one of version 1 in each hierarchy or one of version 2; removed with the lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+UNIFIED = "cgroup.controllers"
+"""A file that only groups of version 2 have."""
+COPIED = ("cpuset.cpus", "cpuset.mems")
+"""What a new group of version 1 lacks, and cannot run anything without."""
+
+
+def path(lab: str, host: str) -> str:
+    """The host's group, as seen from the root of a hierarchy."""
+    return f"/isthmus-lab-{lab}/{host}"
+
+
+def make(lab: str, host: str) -> None:
+    """The host's group in every hierarchy."""
+    for hierarchy in _hierarchies():
+        if (hierarchy / UNIFIED).exists() and hierarchy != ROOT:
+            continue  # beside version 1 it has no controllers
+        group = hierarchy
+        for name in path(lab, host).strip("/").split("/"):
+            above, group = group, group / name
+            group.mkdir(exist_ok=True)
+            _enable(above)
+            for file in COPIED:
+                if (above / file).exists() and not (hierarchy / UNIFIED).exists():
+                    (group / file).write_text((above / file).read_text())
+
+
+def remove(lab: str) -> None:
+    """All groups of a lab whose processes are gone."""
+    for hierarchy in _hierarchies():
+        top = hierarchy / path(lab, "").strip("/")
+        # Files of a group go with it, and it goes only when there are none below.
+        for folder, _, _ in os.walk(top, topdown=False):
+            with suppress(FileNotFoundError):
+                Path(folder).rmdir()
+
+
+def _hierarchies() -> Iterator[Path]:
+    if (ROOT / UNIFIED).exists():
+        yield ROOT
+        return
+    for entry in ROOT.iterdir() if ROOT.exists() else ():
+        # Names of two controllers of one hierarchy are links to it.
+        if entry.is_mount() and not entry.is_symlink():
+            yield entry
+
+
+def _enable(group: Path) -> None:
+    """Version 2: let groups below have every controller that this one has."""
+    if (group / UNIFIED).exists():
+        known = (group / UNIFIED).read_text().split()
+        (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in known))
