@@ -91,6 +91,23 @@ def test_one_router_is_in_several_interconnects_whose_far_sides_do_not_reach_eac
     use(lab)
 
 
+def test_a_route_that_ovn_has_lost_comes_back(lab: Lab) -> None:
+    """As it is lost where two change a router at the same moment: Neutron shows it, and its router in OVN lacks it."""
+    use(lab, a=A)
+    ways = [("cloud-a-web-1", "cluster-a-pods-1"), ("cluster-a-pods-1", "cloud-a-web-1")]
+    warm(lab, ways)
+    nb = lab.site("cloud").nbctl
+    (router,) = nb("--bare", "--columns=name", "find", "logical_router", r"external_ids:neutron\:router_name=a").split()
+    nb("lr-route-del", router, "10.2.1.0/24")
+    rows = [row for database in isthmus(lab, "plan")["databases"] for row in database["rows"]]
+    assert {(row["op"], row["table"]) for row in rows} == {("remove", "extra_route"), ("add", "extra_route")}
+    isthmus(lab, "apply")
+    assert "10.2.1.0/24" in nb("lr-route-list", router)
+    warm(lab, ways)
+    assert isthmus(lab, "plan")["databases"] == []
+    use(lab)
+
+
 def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> None:
     """A subnet that is added to the router is connected by the next pass, and withdrawn when it is gone."""
     use(lab, a=[cloud("a", "*", securityGroups=["default"]), A[1]])

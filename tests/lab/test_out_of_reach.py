@@ -10,7 +10,7 @@ import pytest
 from isthmus.lab.lab import Lab
 from isthmus.lab.traffic import matrix
 
-from .steps import warm
+from .steps import steady
 
 pytestmark = pytest.mark.lab
 
@@ -26,7 +26,7 @@ def isthmus(lab: Lab, *words: str, code: int = 0) -> dict[str, object]:
 def test_a_subnet_is_cut_where_we_can_reach_and_the_rest_is_finished_later(two_sites: Lab) -> None:
     pairs = [("cluster-a-jobs-1", "cloud-a-web-1"), ("cluster-a-pods-1", "cloud-a-web-1")]
     isthmus(two_sites, "apply", "--wait", "programmed")
-    warm(two_sites, pairs)
+    steady(two_sites, pairs)
 
     two_sites.site("cluster").cut()
     found = isthmus(two_sites, *CUT, "--timeout", "20", code=1)

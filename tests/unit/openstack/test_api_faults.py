@@ -21,6 +21,7 @@ from isthmus.backends.openstack import api as module
 from isthmus.backends.openstack.api import Api, Refused
 from isthmus.backends.openstack.calls import Calls
 from isthmus.backends.openstack.listing import Listing, project_names
+from isthmus.backends.openstack.lost import Turns
 from isthmus.errors import Unreachable, WorldError
 from isthmus.model.rows import Parent
 
@@ -207,7 +208,7 @@ def test_where_the_list_is_set_whole_a_route_of_the_tenants_survives(
     old = Listing("p", frozenset({"router", "extraroute", "revision-if-match"}), {})
     changed = (412, error("RevisionNumberConstraintFailed"))
     cloud.answers = [router(3, HERS, *before), changed, router(4, HERS, HERS_TOO, *before)]
-    Calls(Api("faulty"), old, {}, lambda: True).run([routed(op)])
+    Calls(Api("faulty"), old, {}, lambda: True, Turns()).run([routed(op)])
     assert [method for method, _, _ in cloud.seen] == ["GET", "PUT", "GET", "PUT"]
     assert [cloud.guarded[n] for n in (1, 3)] == [
         ("revision_number=3", {"router": {"routes": [HERS, *after]}}),
@@ -219,7 +220,7 @@ def test_where_the_list_is_set_whole_a_route_of_the_tenants_survives(
 def test_routes_of_a_router_that_is_gone_are_removed_already(cloud: Cloud, atomic: bool) -> None:
     extensions = frozenset({"router", "extraroute", "extraroute-atomic" if atomic else "revision-if-match"})
     cloud.answers = [(404, error("RouterNotFound"))]
-    Calls(Api("faulty"), Listing("p", extensions, {}), {}, lambda: True).run([routed("remove")])
+    Calls(Api("faulty"), Listing("p", extensions, {}), {}, lambda: True, Turns()).run([routed("remove")])
     assert len(cloud.seen) == 1
 
 

@@ -16,6 +16,7 @@ from isthmus.backends.changes import Change, is_subnet
 from isthmus.backends.openstack.api import Api, Refused
 from isthmus.backends.openstack.diff import RESOURCE
 from isthmus.backends.openstack.listing import Listing, path_of
+from isthmus.backends.openstack.lost import Turns
 from isthmus.backends.openstack.owned import Place, compared
 from isthmus.errors import Bug, Conflict, Problem
 
@@ -32,10 +33,13 @@ class Calls:
 
     known  (table, key) -> id of what stands already
     may    asked before every call: whether we still hold the lock of the site's database
+    turns  of the site: one change of a router at a time
     """
 
-    def __init__(self, api: Api, listing: Listing, known: Mapping[Place, str], may: Callable[[], bool]) -> None:
-        self._api, self._listing, self._may = api, listing, may
+    def __init__(
+        self, api: Api, listing: Listing, known: Mapping[Place, str], may: Callable[[], bool], turns: Turns
+    ) -> None:
+        self._api, self._listing, self._may, self._turns = api, listing, may, turns
         self._ids = dict(known)
         self._tags: dict[str, list[str]] = {}
 
@@ -69,7 +73,8 @@ class Calls:
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, revision: int | None = None) -> Any:
         if not self._may():
             raise Conflict(Problem("Conflict", f"{method} {path}: not sent: we are stopping, or lost the lock"))
-        return self._api.send(method, path, body, revision)
+        with self._turns.of(path):
+            return self._api.send(method, path, body, revision)
 
     # -- adding ---------------------------------------------------------------------------------------------
 

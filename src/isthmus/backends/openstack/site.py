@@ -19,6 +19,7 @@ from isthmus.backends.openstack.described import Described, described
 from isthmus.backends.openstack.diff import diff
 from isthmus.backends.openstack.facts import NeutronFacts, doors, unseen
 from isthmus.backends.openstack.listing import Listing, fetch
+from isthmus.backends.openstack.lost import Lost, Turns
 from isthmus.backends.openstack.owned import Owned, Place, owned
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile.record import SIDES, parse
@@ -49,7 +50,7 @@ AT_ONCE = 4
 """Interconnects whose calls are under way at the same time."""
 
 
-RULE = "security_group_rule"
+RULE, ROUTE = "security_group_rule", "extra_route"
 
 
 class OpenStackSite(OvnSite):
@@ -73,6 +74,7 @@ class OpenStackSite(OvnSite):
         self._closing = False
         self._refused: dict[str, _Refusal] = {}
         self._called: set[str] = set()
+        self._turns, self._lost = Turns(), Lost(self.client.rows, self.index, wake)
         self._relist = asyncio.Lock()
         self._begun = 0.0
         self._taken = False
@@ -232,7 +234,9 @@ class OpenStackSite(OvnSite):
     def owned_version(self, interconnect: str) -> object:
         mine = self._owned.get(interconnect, {})
         used = [self._in_use(o["id"]) for (t, k), ones in mine.items() if t == "network" and is_subnet(k) for o in ones]
-        return super().owned_version(interconnect), self._owned_versions.get(interconnect, 0), tuple(used)
+        routers = {o["router"] for (t, _), ones in mine.items() if t == ROUTE for o in ones}
+        version = self._owned_versions.get(interconnect, 0)
+        return super().owned_version(interconnect), version, tuple(used), self._lost.version(routers)
 
     def interconnects(self) -> set[str]:
         return super().interconnects() | self._owned.keys()
@@ -242,7 +246,11 @@ class OpenStackSite(OvnSite):
         assert self._listing is not None, "a site that is not listed is out of reach"
         database = neutron(self.site.name)
         here = self._owned.get(interconnect, {})
-        calls, known = diff(desired.get(database, ()), here, self._listing, owner, self._in_use)
+        wanted = desired.get(database, ())
+        calls, known = diff(wanted, here, self._listing, owner, self._in_use)
+        if not calls:
+            there = (row for row in wanted if row.table == ROUTE and (ROUTE, row.key) in known)
+            calls = self._lost.changes(there, busy=interconnect in self._calling)
         self._compared[interconnect] = self._owned_versions.get(interconnect, 0), known
         if calls:
             found[database] = calls
@@ -318,6 +326,9 @@ class OpenStackSite(OvnSite):
         """
         refusal = self._refused.get(interconnect)
         version, known = self._compared.get(interconnect, (0, {}))
+        changes = [change for change in changes if not change.deferred]
+        if not changes:
+            return False
         if interconnect in self._calling or (refusal and not refusal.again(changes)):
             return False
         if version != self._owned_versions.get(interconnect, 0) or len(self._calling) >= AT_ONCE:
@@ -326,7 +337,8 @@ class OpenStackSite(OvnSite):
             # Whoever had the lock before us may have made what we still miss.
             self._dirty.set()
             return False
-        work = self._calls(interconnect, list(changes), known)
+        self._lost.begun(changes)
+        work = self._calls(interconnect, changes, known)
         task = asyncio.create_task(work, name=f"neutron {interconnect}")
         self._calling[interconnect] = task
         return True
@@ -365,7 +377,7 @@ class OpenStackSite(OvnSite):
 
     def _run(self, changes: list[Change], known: Mapping[Place, str]) -> None:
         assert self._listing is not None
-        Calls(self.api, self._listing, known, self._may).run(changes)
+        Calls(self.api, self._listing, known, self._may, self._turns).run(changes)
 
     def _may(self) -> bool:
         return self.client.has_lock and not self._closing
