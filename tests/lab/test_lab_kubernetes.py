@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from isthmus.api import crds, kubeovn
+from isthmus.api import kubeovn
 from isthmus.lab import cgroups, spec
 from isthmus.lab.kubernetes import images, node, programs
 from isthmus.lab.lab import Lab
@@ -159,7 +159,6 @@ def test_nothing_is_left_when_the_lab_is_killed(lab_factory: LabFactory) -> None
 
 @pytest.fixture(scope="module")
 def api(cluster: Lab) -> Lab:
-    kubectl(cluster, "apply", "-f", "-", input=crds.text())
     for kind in kubeovn.KINDS:
         kubectl(cluster, "wait", "--for=condition=Established", f"crd/{kind.plural}.{kubeovn.GROUP}", "--timeout=30s")
     return cluster

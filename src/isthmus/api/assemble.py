@@ -158,10 +158,21 @@ def _join(draft: Draft, fabrics: Sequence[Draft], sites: Sequence[Draft]) -> Non
             )
         if site is not None and isinstance(site.result, Site) and site.result.type != "openstack":
             _openstack_only(draft, attachment, site.result)
+        if site is not None and isinstance(site.result, Site) and site.result.type == "kubernetes":
+            _made_in_the_cluster(draft, attachment)
     if fabric is not None and isinstance(draft.result, Interconnect):
         draft.result = replace(draft.result, fabric=fabric.name)
     if fabric is not None:
         _pools_free(draft, (*fabric.pools.link, *fabric.pools.transit))
+
+
+def _made_in_the_cluster(draft: Draft, attachment: Attachment) -> None:
+    for subnet in attachment.subnets:
+        if subnet.cidrs:
+            said = f"subnet {subnet.name!r} is not yet defined in a cluster"
+            draft.refuse(
+                "NotYetHonoured", said, f"{attachment.field}.subnets", "create a Subnet there, and name it here"
+            )
 
 
 def _openstack_only(draft: Draft, attachment: Attachment, site: Site) -> None:

@@ -28,8 +28,10 @@ def definition(kind: Kind) -> dict[str, Any]:
         "served": True,
         "storage": True,
         "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": path} for n, t, path in kind.columns],
-        "schema": {"openAPIV3Schema": {"type": "object", "required": ["spec"], "properties": properties}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": properties}},
     }
+    if "required" in properties["spec"]:
+        version["schema"]["openAPIV3Schema"]["required"] = ["spec"]
     if kind.status:
         version["subresources"] = {"status": {}}
     return {

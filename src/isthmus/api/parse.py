@@ -187,16 +187,16 @@ def _pool_overlaps(link: Sequence[Prefix], transit: Sequence[Prefix]) -> Iterato
 
 def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
     name, kind = draft.name or "", spec["type"]
-    if kind == "kubernetes":
-        remedy = "use type ovn or openstack, or a version that knows this type"
-        draft.refuse("NotYetHonoured", f"sites of type {kind} are not yet honoured", "spec.type", remedy)
     for block in ("openstack", "kubernetes"):
-        if block in spec and kind in ("ovn", "openstack") and kind != block:
+        if block in spec and kind in ("ovn", "openstack", "kubernetes") and kind != block:
             draft.refuse("FieldNotForType", f"a site of type {kind} has no {block}", f"spec.{block}", "remove it")
-    cloud = spec.get("openstack") or {}
+    cloud, cluster = spec.get("openstack") or {}, spec.get("kubernetes") or {}
     if kind == "openstack" and "openstack" not in spec:
         remedy = "add openstack: {cloud: NAME}, an entry of clouds.yaml"
         draft.refuse("MissingField", "a site of type openstack needs its cloud", "spec.openstack", remedy)
+    if kind == "kubernetes" and "kubernetes" not in spec:
+        remedy = "add kubernetes: {kubeconfig: FILE}, and context: NAME where it is not the file's current one"
+        draft.refuse("MissingField", "a site of type kubernetes needs its cluster", "spec.kubernetes", remedy)
     if "bfd" in spec and kind == "openstack":
         draft.refuse("FieldNotForType", "Neutron owns the BFD timers of an openstack site", "spec.bfd", "remove it")
     tls = draft.tls = _tls(draft, spec)
@@ -217,6 +217,8 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         bfd=Bfd(bfd["minRx"], bfd["minTx"], bfd["mult"]) if bfd and whole(bfd) else None,
         mtu=spec.get("mtu") or DEFAULT_MTU,
         cloud=cloud.get("cloud") or "",
+        kubeconfig=draft.base / cluster["kubeconfig"] if cluster.get("kubeconfig") else None,
+        context=cluster.get("context") or "",
         origin=draft.origin,
     )
 

@@ -7,8 +7,10 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from isthmus.api import Listing
 from isthmus.backends.files import Reader
@@ -21,7 +23,10 @@ from isthmus.controller.wanted import Wanted, wanted
 from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
-from isthmus.model.intent import Configuration, Fabric
+from isthmus.model.intent import Configuration, Fabric, Site
+
+if TYPE_CHECKING:
+    from isthmus.controller.networks import Networks
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,8 @@ class Serve:
         self._watch = Watch(path, self._changed)
         self._listing: Listing | None = None
         self._loops: dict[str, _Loop] = {}
+        self._networks: dict[str, Networks] = {}
+        """Of sites that are clusters: each runs by itself, with and without a Fabric."""
         self._objects: tuple[object, ...] = ()
         self.report = Report()
 
@@ -80,7 +87,12 @@ class Serve:
                     await asyncio.sleep(PAUSE)
         finally:
             self._watch.stop()
-            await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+            await self._stop()
+
+    async def _stop(self) -> None:
+        stopping = [loop.stop() for loop in self._loops.values()]
+        stopping += [networks.stop() for networks in self._networks.values()]
+        await asyncio.gather(*stopping)
 
     async def _step(self) -> None:
         self._read()
@@ -125,8 +137,11 @@ class Serve:
         configuration = self._listing.configuration
         objects = (*configuration.fabrics, *configuration.sites)
         if objects != self._objects:
-            await asyncio.gather(*(loop.stop() for loop in self._loops.values()))
+            await self._stop()
             self._loops = {f.name: _Loop(configuration, f) for f in configuration.fabrics}
+            self._networks = _networks(configuration.sites)
+            for networks in self._networks.values():
+                networks.start()
             self._objects = objects
         for loop in self._loops.values():
             loop.want(self._listing)
@@ -143,18 +158,34 @@ class Serve:
 
     def _publish(self, seconds: float) -> None:
         assert self._listing is not None
-        loops = self._loops.values()
+        loops, networks = self._loops.values(), self._networks.values()
         self.report = Report(
             at=time.monotonic(),
             passes=self.report.passes + 1,
             seconds=seconds,
-            transactions=sum(loop.writer.transactions for loop in loops),
-            active=any(loop.active for loop in loops),
+            transactions=sum(loop.writer.transactions for loop in loops) + sum(n.transactions for n in networks),
+            active=any(loop.active for loop in loops) or any(n.active for n in networks),
             listed=self._listing.listed,
             problems=self._listing.problems,
             conditions={name: found for loop in loops for name, found in loop.conditions().items()},
-            troubles={name: problem for loop in loops for name, problem in loop.world.troubles().items()},
+            troubles={name: problem for loop in loops for name, problem in loop.world.troubles().items()}
+            | {n.site.name: problem for n in networks if (problem := n.trouble)},
         )
+
+
+def _networks(sites: Iterable[Site]) -> dict[str, Networks]:
+    """Of those that are clusters, by name. Raises WorldError where what speaks to them is not installed."""
+    clusters = [site for site in sites if site.type == "kubernetes"]
+    if not clusters:
+        return {}
+    try:
+        from isthmus.controller.networks import Networks  # noqa: PLC0415  # its client is an extra
+    except ImportError as error:
+        remedy = "pip install 'isthmus[kubernetes]'"
+        raise WorldError(
+            Problem("NotInstalled", f"sites of type kubernetes need {error.name}", remedy=remedy)
+        ) from error
+    return {site.name: Networks(site) for site in clusters}
 
 
 class _Loop:

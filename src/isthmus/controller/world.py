@@ -15,8 +15,8 @@ from isthmus.model.intent import Fabric, Site
 LISTING = 5.0
 """Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
-BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite, "openstack": OpenStackSite}
-"""Type of a site -> what reads and writes it. The API refuses types that are not here."""
+BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite, "openstack": OpenStackSite, "kubernetes": OvnSite}
+"""Type of a site -> what reads and writes it for Interconnects: a cluster's Vpcs and Subnets are OVN's rows."""
 
 
 class World:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.lab import tools
-from isthmus.lab.http import request
+from isthmus.api import crds, kubeovn
+from isthmus.lab import hosts, tools
+from isthmus.lab.http import Json, request
 from isthmus.lab.kind_ovn import OvnKind
 from isthmus.lab.kubernetes import control, images, node, programs
 from isthmus.lab.kubernetes.cluster import ADMIN, Cluster, operators_keys
@@ -32,6 +34,9 @@ class KubernetesKind(OvnKind):
         found = super().daemons(lab, site)
         found |= {f"{site.name}/{short}": daemon for short, daemon in control.daemons(cluster).items()}
         for host in site.site.hosts:
+            if site.site.agents:
+                agent = hosts.agent(lab.paths, lab.layout, site, host)
+                found[f"{host.name}/agent"] = replace(agent, argv=[*agent.argv, "--cni"])
             found |= {f"{host.name}/{short}": daemon for short, daemon in node.daemons(cluster, host.name).items()}
         return found
 
@@ -42,31 +47,36 @@ class KubernetesKind(OvnKind):
         ovn = super().start(lab, site, pool, fabric)
         etcd = pool.submit(self._service, lab, f"{site.name}/etcd", [])
         api = pool.submit(self._service, lab, f"{site.name}/apiserver", [built, etcd])
+        defined = pool.submit(self._definitions, lab, cluster, api)
         rest = [pool.submit(self._service, lab, f"{site.name}/{s}", [api]) for s in ("controller-manager", "scheduler")]
         nodes = [pool.submit(self._node, lab, cluster, host, picture, api) for host in site.site.hosts]
-        return [built, picture, etcd, *ovn, api, *rest, *nodes]
+        return [built, picture, etcd, *ovn, api, defined, *rest, *nodes]
 
     def fill(self, lab: Site, site: SiteLayout) -> None:
         """Nothing: all that is here is made through the cluster's API."""
 
     def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
-        """Every host is a node of the cluster as well, and Pods may be made."""
+        """Every host is a node of the cluster as well, ready where it has an agent, and Pods may be made."""
         super().wait(lab, site, deadline)
         cluster = _cluster(lab, site)
-        keys = operators_keys(lab.paths, site.name)
-        tls = ssl.create_default_context(cafile=str(keys / "ca.pem"))
-        tls.load_cert_chain(keys / f"{ADMIN}.pem", keys / f"{ADMIN}-key.pem")
 
         def missing(what: str, wanted: set[str]) -> set[str]:
-            found = request(lab.state.path("operator"), "GET", f"{cluster.api}/api/v1/{what}", None, {}, tls)[0]
-            return wanted - {item["metadata"]["name"] for item in found["items"]}
+            found = _ask(lab, cluster, "GET", f"/api/v1/{what}")
+            return wanted - {i["metadata"]["name"] for i in found["items"] if not site.site.agents or _ready(i)}
 
-        hosts = {host.name for host in site.site.hosts}
-        for what, wanted in (("nodes", hosts), ("namespaces/default/serviceaccounts", {"default"})):
+        nodes = {host.name for host in site.site.hosts}
+        for what, wanted in (("nodes", nodes), ("namespaces/default/serviceaccounts", {"default"})):
             while left := missing(what, wanted):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{site.name}: no {what} {', '.join(sorted(left))}")
                 time.sleep(LOOK)
+
+    def _definitions(self, lab: Site, cluster: Cluster, api: Future[None]) -> None:
+        """What a cluster with our networks has before anything else."""
+        api.result()
+        for kind in kubeovn.KINDS:
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            _ask(lab, cluster, "POST", path, crds.definition(kind))
 
     def _programs(self, lab: Site, cluster: Cluster) -> None:
         programs.install(lab.state, lab.progress)
@@ -84,6 +94,20 @@ class KubernetesKind(OvnKind):
         node.load(cluster, host.name, _archive(lab))
         api.result()
         lab.start(f"{host.name}/kubelet")
+
+
+def _ready(item: Json) -> bool:
+    """Nothing of it says that it is not ready."""
+    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", ())}
+    return bool(conditions.get("Ready", "True") == "True")
+
+
+def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None = None) -> Json:
+    """As the cluster's administrator."""
+    keys = operators_keys(lab.paths, cluster.name)
+    tls = ssl.create_default_context(cafile=str(keys / "ca.pem"))
+    tls.load_cert_chain(keys / f"{ADMIN}.pem", keys / f"{ADMIN}-key.pem")
+    return request(lab.state.path("operator"), method, cluster.api + path, body, {}, tls)[0]
 
 
 def _archive(lab: Site) -> Path:

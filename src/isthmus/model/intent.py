@@ -83,6 +83,10 @@ class Site:
     """Bytes; the largest IP packet that the site's tunnels carry to other sites, 1280 to 65535."""
     cloud: str = ""
     """Entry of clouds.yaml; only on `openstack`."""
+    kubeconfig: Path | None = None
+    """Absolute; only on `kubernetes`."""
+    context: str = ""
+    """Of the kubeconfig; "": its current one."""
     origin: Origin = Origin()
 
 

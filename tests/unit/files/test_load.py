@@ -217,7 +217,13 @@ SPOILT_SPECS = [
         "FieldNotForType",
         "spec.bfd",
     ),
-    (site("east", type="kubernetes"), "NotYetHonoured", "spec.type"),
+    (site("east", type="kubernetes"), "MissingField", "spec.kubernetes"),
+    (site("east", type="kubernetes", kubernetes="{}"), "MissingField", "spec.kubernetes.kubeconfig"),
+    (
+        site("east", type="kubernetes", kubernetes="{kubeconfig: k}", openstack="{cloud: c}"),
+        "FieldNotForType",
+        "spec.openstack",
+    ),
     (site("east", type="ovm"), "InvalidValue", "spec.type"),
     (site("east", openstack="{cloud: c}"), "FieldNotForType", "spec.openstack"),
     (site("east", tls="{secretName: s}"), "NotYetHonoured", "spec.tls.secretName"),
@@ -280,7 +286,7 @@ def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
     written(tmp_path, stream(interconnect("t", "{site: nowhere, vpc: r, subnets: [a, a]}", "{vpc: 1}")), "b.yaml")
     written(tmp_path, "a: [", "c.yaml")
     codes = [(Path(p.file).name, p.code) for p in refused(tmp_path)]
-    assert {c for f, c in codes if f == "a.yaml"} == {"UnknownField", "NotYetHonoured"}
+    assert {c for f, c in codes if f == "a.yaml"} == {"UnknownField", "MissingField"}
     assert {c for f, c in codes if f == "b.yaml"} >= {"WrongType", "MissingField"}
     assert ("c.yaml", "InvalidYaml") in codes
 

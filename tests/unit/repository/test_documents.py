@@ -15,6 +15,7 @@ import yaml
 
 from documents import ROOT, commands, pages, yaml_blocks
 from isthmus.api import API_VERSION, Draft, assemble, json_schema, parse
+from isthmus.backends.files import load
 from isthmus.cli import main
 from isthmus.errors import Problem
 from isthmus.model.intent import DEFAULT_MTU, Fabric, Origin
@@ -159,3 +160,12 @@ def test_figures_come_from_the_committed_run(docs: Path) -> None:
     assert new.startswith("x\n<!-- figures: subnet added -->\n") and new.endswith("<!-- /figures -->\ny\n")
     assert filled(new, rows) == new
     assert "not measured yet" in filled(page, [])
+
+
+def test_the_site_of_the_cluster_document_is_valid(tmp_path: Path) -> None:
+    (block,) = yaml_blocks(ROOT / "docs" / "cluster.md")
+    (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
+    for name, holds in (("ca", "CERTIFICATE"), ("isthmus", "CERTIFICATE"), ("isthmus-key", "PRIVATE KEY")):
+        (tmp_path / f"{name}.pem").write_text(f"-----BEGIN {holds}-----\n", encoding="utf-8")
+    (site,) = load(tmp_path).sites
+    assert site.kubeconfig == tmp_path / "kubeconfig"

@@ -1,0 +1,128 @@
+"""Kubernetes' objects to facts. What cannot be read is a problem of that object alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any, cast
+
+from isthmus.backends.kubernetes import resources as res
+from isthmus.errors import Problem
+from isthmus.model.facts import Interface
+from isthmus.model.intent import Address, Prefix
+from isthmus.model.networks import DEFAULT_VPC, Namespace, Pod, Requirement, Route, Subnet, Vpc
+
+SUBNET, ADDRESS, MAC = (f"ovn.kubernetes.io/{what}" for what in ("logical_switch", "ip_address", "mac_address"))
+"""Annotations that people write; Kube-OVN's."""
+OVER = ("Succeeded", "Failed")
+
+
+def vpc(found: res.Vpc) -> Vpc | Problem:
+    routes = []
+    for route in found.spec.static_routes:
+        try:
+            by = "src" if route.policy == "policySrc" else "dst"
+            routes.append(Route(ip_network(route.cidr), ip_address(route.next_hop_ip), cast("Any", by)))
+        except ValueError as error:
+            return Problem("BadRoute", f"spec.staticRoutes: {error}", remedy="mend the route")
+    return Vpc(
+        name=found.metadata.name,
+        namespaces=frozenset(found.spec.namespaces),
+        default_subnet=found.spec.default_subnet or "",
+        routes=tuple(dict.fromkeys(routes)),
+    )
+
+
+def subnet(found: res.Subnet) -> Subnet | Problem:
+    """The API server has refused most of what this refuses; not where the CRD is somebody else's."""
+    spec = found.spec
+    try:
+        prefixes = [ip_network(text.strip()) for text in spec.cidr_block.split(",")]
+        given = [ip_address(text.strip()) for text in spec.gateway.split(",") if text.strip()]
+        excluded = tuple(_range(text) for text in spec.exclude_ips)
+        gateways = tuple(_gateway(prefix, given) for prefix in sorted(prefixes, key=lambda p: p.version))
+    except ValueError as error:
+        return Problem("BadSubnet", str(error), remedy="mend the Subnet")
+    if len({prefix.version for prefix in prefixes}) != len(prefixes):
+        return Problem("BadSubnet", f"{spec.cidr_block} has two networks of a family", remedy="make two Subnets")
+    if strange := [str(g) for g in given if not any(g in prefix for prefix in prefixes)]:
+        said = f"gateway {', '.join(strange)} is outside of {spec.cidr_block}"
+        return Problem("BadSubnet", said, remedy="name an address of the network, or none")
+    return Subnet(
+        name=found.metadata.name,
+        vpc=spec.vpc or DEFAULT_VPC,
+        gateways=gateways,
+        excluded=excluded,
+        namespaces=frozenset(spec.namespaces),
+        selectors=tuple(tuple(_selector(s)) for s in spec.namespace_selectors),
+        mtu=spec.mtu,
+    )
+
+
+def namespace(found: res.Namespace) -> Namespace:
+    meta = found.metadata
+    return Namespace(meta.name, meta.labels, meta.annotations.get(SUBNET, ""))
+
+
+def pod(found: res.Pod) -> Pod | None:
+    """None where it needs no port: not placed yet, in its node's network, or over."""
+    if not found.spec.node_name or found.spec.host_network or found.status.phase in OVER:
+        return None
+    meta, misread = found.metadata, ""
+    addresses: tuple[Address, ...] = ()
+    try:
+        words = [word.strip() for word in meta.annotations.get(ADDRESS, "").split(",")]
+        addresses = tuple(ip_address(word) for word in words if word)
+    except ValueError as error:
+        misread = f"{ADDRESS}: {error}"
+    mac = meta.annotations.get(MAC, "").strip().lower()
+    if mac and not _is_unicast(mac):
+        misread, mac = f"{MAC}: {mac!r} is no MAC address that a machine may have", ""
+    return Pod(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        node=found.spec.node_name,
+        subnet=meta.annotations.get(SUBNET, ""),
+        addresses=addresses,
+        mac=mac,
+        misread=misread,
+        told=tuple(ip_address(each.ip) for each in found.status.pod_ips if each.ip),
+        slot=next((o.name for o in meta.owner_references if o.kind == "StatefulSet" and o.controller), ""),
+    )
+
+
+def slots(found: res.StatefulSet) -> range:
+    """Ordinals of its members that are wanted."""
+    start = found.spec.ordinals.start
+    return range(start, start + found.spec.replicas)
+
+
+def _gateway(prefix: Prefix, given: list[Address]) -> Interface:
+    """The named one of the network, else the first host."""
+    own = next((g for g in given if g in prefix), None)
+    return ip_interface((own if own is not None else prefix.network_address + 1, prefix.prefixlen))
+
+
+def _range(text: str) -> tuple[Address, Address]:
+    first, _, last = text.partition("..")
+    begin, end = ip_address(first.strip()), ip_address((last or first).strip())
+    if begin.version != end.version or int(begin) > int(end):
+        raise ValueError(f"excludeIps: {text!r} is no range")
+    return begin, end
+
+
+def _selector(found: res.Selector) -> Iterator[Requirement]:
+    for key, value in found.match_labels.items():
+        yield Requirement(key, "In", frozenset({value}))
+    for each in found.match_expressions:
+        yield Requirement(each.key, cast("Any", each.operator), frozenset(each.values))
+
+
+def _is_unicast(mac: str) -> bool:
+    parts = mac.split(":")
+    try:
+        octets = bytes(int(part, 16) for part in parts)
+    except ValueError:
+        return False
+    return len(octets) == 6 and all(len(p) == 2 for p in parts) and not octets[0] & 1 and any(octets)

@@ -1,0 +1,142 @@
+"""All objects of one kind, listed once and then watched; listed again where the server has forgotten what we saw."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+import httpx2
+from lightkube import AsyncClient
+from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube.core.resource import NamespacedResource
+
+from isthmus.backends.kubernetes.resources import Metadata
+from isthmus.errors import Problem
+
+log = logging.getLogger(__name__)
+
+PAGE = 500
+"""Objects in one answer of a listing."""
+WATCH = 240
+"""Seconds after which the server ends a watch, so that a connection that died in silence is not waited for long."""
+PATIENCE = WATCH + 30.0
+FIRST_RETRY, LAST_RETRY = 0.2, 10.0
+"""Seconds between attempts, doubling."""
+GONE = 410
+"""The server knows nothing any more of the version that a watch began with."""
+
+
+class _Object(Protocol):
+    @property
+    def metadata(self) -> Metadata: ...
+
+
+Found = TypeVar("Found", bound=_Object)
+
+
+def key(metadata: Metadata) -> str:
+    """NAMESPACE/NAME, or NAME of what has no namespace."""
+    return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name
+
+
+class Reflector(Generic[Found]):
+    """Of one kind.
+
+    objects  by key, current while the watch lives
+    listed   everything has been listed once
+    failure  why there is no watch now, or None
+    """
+
+    def __init__(self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None]) -> None:
+        self.resource = resource
+        self.objects: dict[str, Found] = {}
+        self.listed = False
+        self.failure: Problem | None = None
+        self._changed, self._wake = changed, wake
+        self._version = ""
+        self._where: dict[str, Any] = {"namespace": "*"} if issubclass(resource, NamespacedResource) else {}
+
+    async def run(self, client: AsyncClient) -> None:
+        """Until cancelled."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                if not self._version:
+                    await self._list(client)
+                self._healthy()
+                await self._watch(client)
+                delay = FIRST_RETRY
+                continue
+            except ApiError as error:
+                if error.status.code == GONE:
+                    self._version = ""
+                    continue
+                self._failed(refusal(error, self.resource))
+            except (httpx2.HTTPError, OSError, ConfigError) as error:
+                said = str(error) or type(error).__name__
+                remedy = "see that the API server runs, and that the kubeconfig is current"
+                self._failed(Problem("Unreachable", f"{_plural(self.resource)}: {said}", remedy=remedy))
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY)
+
+    async def _list(self, client: AsyncClient) -> None:
+        listing = client.list(cast("Any", self.resource), chunk_size=PAGE, **self._where)
+        found = {key(item.metadata): item async for item in listing}
+        for name in self.objects.keys() - found.keys():
+            self._put(name, None)
+        for name, item in found.items():
+            self._put(name, item)
+        self._version = listing.resourceVersion or ""
+        self.listed = True
+
+    async def _watch(self, client: AsyncClient) -> None:
+        """Returns when it has been silent for too long; it is begun again where it was."""
+        resource = cast("Any", self.resource)
+        watch = client.watch(resource, resource_version=self._version, server_timeout=WATCH, **self._where)
+        events = watch.__aiter__()
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    what, item = await anext(events)
+            except TimeoutError:
+                return
+            self._put(key(item.metadata), None if what == "DELETED" else item)
+            self._version = item.metadata.resource_version
+            self._wake()
+
+    def _put(self, name: str, item: Found | None) -> None:
+        before = self.objects.get(name)
+        if item is None:
+            self.objects.pop(name, None)
+        elif before is not None and before.metadata.resource_version == item.metadata.resource_version:
+            return
+        else:
+            self.objects[name] = item
+        self._changed(name)
+
+    def _healthy(self) -> None:
+        self.failure = None
+        self._wake()
+
+    def _failed(self, problem: Problem) -> None:
+        if problem != self.failure:
+            log.warning("%s", problem)
+        self.failure = problem
+        self._wake()
+
+
+def refusal(error: ApiError, resource: type[object]) -> Problem:
+    """What the API server said, with what to do."""
+    status = error.status
+    if status.code in (401, 403):
+        return Problem("Forbidden", str(status.message), remedy="apply our ClusterRole, and see whose kubeconfig it is")
+    if status.code == 404:
+        remedy = "apply our definitions (charts/isthmus/crds)"
+        return Problem("NotFound", f"the API server has no {_plural(resource)}", remedy=remedy)
+    return Problem("ApiFailed", f"{_plural(resource)}: {status.code} {status.message}", remedy="see the server's log")
+
+
+def _plural(resource: type[object]) -> str:
+    return str(resource._api_info.plural)  # type: ignore[attr-defined]

@@ -1,0 +1,119 @@
+"""What tests of clusters do over and over: ask the API server, run `serve`, read the ports of Pods."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from documents import ROOT
+from isthmus.lab import rpc
+from isthmus.lab.kubernetes import images
+from isthmus.lab.kubernetes.cluster import kubeconfig, operators_keys, server
+from isthmus.lab.lab import Lab
+from isthmus.lab.openstack.servers import until
+
+from .steps import set_site
+
+Object = dict[str, Any]
+TOLERANT = [{"operator": "Exists"}]
+"""A node without a network plugin is not ready, and takes Pods that do not mind."""
+
+
+def kubectl(lab: Lab, *arguments: str, input: str | None = None) -> str:
+    done = lab.exec("operator", ["kubectl", *arguments], input=input)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def apply(lab: Lab, *objects: Object) -> None:
+    kubectl(lab, "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
+
+
+def get(lab: Lab, kind: str, name: str, *words: str) -> Object:
+    return dict(json.loads(kubectl(lab, "get", kind, name, "-o", "json", *words)))
+
+
+def delete(lab: Lab, kind: str, *words: str) -> None:
+    kubectl(lab, "delete", kind, "--wait", "--ignore-not-found", *words)
+
+
+def eventually(lab: Lab, true: Callable[[], bool], what: str) -> None:
+    until(true, what, lab.state.alive)
+
+
+def custom(kind: str, name: str, **spec: Any) -> Object:
+    return {"apiVersion": "kubeovn.io/v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def namespace(name: str, **annotations: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}}
+
+
+def pod_spec(host: str = "", **more: Any) -> Object:
+    """A container that sleeps, on a host, in the Pod's own network."""
+    container = {"name": "main", "image": images.PAUSE, "imagePullPolicy": "Never", "command": ["sleep", "3600"]}
+    chosen = {"nodeName": host} if host else {}
+    return {
+        "containers": [container],
+        "tolerations": TOLERANT,
+        "terminationGracePeriodSeconds": 0,
+        **chosen,
+        **more,
+    }
+
+
+def pod(name: str, host: str, space: str = "default", annotations: dict[str, str] | None = None, **spec: Any) -> Object:
+    metadata = {"name": name, "namespace": space, "annotations": annotations or {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(host, **spec)}
+
+
+def has_account(lab: Lab, space: str) -> bool:
+    """Pods may be made in a namespace once its service account is there."""
+    return "default" in kubectl(lab, "-n", space, "get", "serviceaccounts", "-o", "name")
+
+
+def inside(lab: Lab, space: str, name: str, *argv: str) -> tuple[int, str]:
+    """Run a command in a Pod: its exit code, and all that it says."""
+    done = lab.exec("operator", ["kubectl", "-n", space, "exec", name, "--", *argv])
+    return done.returncode, done.stdout + done.stderr
+
+
+def ports(lab: Lab, site: str = "cluster") -> dict[str, Object]:
+    """Ports of Pods by name: `addresses` as words, `subnet`, `chassis` that alone may have it."""
+    found = {}
+    for row in rpc.snapshot(lab.site(site).nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values():
+        ids = rpc.mapping(row["external_ids"])
+        if "isthmus:pod-uid" in ids:
+            found[str(row["name"])] = {
+                "addresses": str(row["addresses"]).split(),
+                "subnet": ids["isthmus:subnet"],
+                "chassis": rpc.mapping(row["options"])["requested-chassis"],
+                "uid": ids["isthmus:pod-uid"],
+            }
+    return found
+
+
+def as_service(lab: Lab, site: str = "cluster") -> None:
+    """Let `serve` be the service account of the example, with its rights and no others."""
+    kubectl(lab, "apply", "-f", str(ROOT / "examples" / "kubernetes" / "rbac.yaml"))
+    token = kubectl(lab, "create", "token", "isthmus", "--namespace=isthmus", "--duration=2h").strip()
+    keys = operators_keys(lab.paths, site)
+    context = (site, server(lab.site(site).address), {"certificate-authority": str(keys / "ca.pem")}, {"token": token})
+    (lab.paths.operator / "service.kubeconfig").write_text(kubeconfig([context]))
+    set_site(lab, site, kubernetes={"kubeconfig": "../service.kubeconfig"})
+
+
+@contextmanager
+def serving(lab: Lab) -> Iterator[subprocess.Popen[str]]:
+    """A running `serve`; what it says is in the lab's directory."""
+    with (lab.state.directory / "serve.log").open("a") as log:
+        process = lab.popen("operator", ["isthmus", "serve"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=30)

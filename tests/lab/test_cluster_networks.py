@@ -1,0 +1,237 @@
+"""Networks of a cluster: its Vpcs, Subnets and Pods as routers, switches and ports, by a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isthmus.lab import rpc, spec
+from isthmus.lab.lab import Lab
+from isthmus.lab.pytest_plugin import unique_name
+
+from .kubernetes_steps import (
+    apply,
+    as_service,
+    custom,
+    delete,
+    eventually,
+    get,
+    kubectl,
+    namespace,
+    pod,
+    pod_spec,
+    ports,
+    serving,
+)
+
+pytestmark = pytest.mark.lab
+
+FILE = Path(__file__).with_name("cluster.yaml")
+TENANTS = ("red", "blue")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Lab]:
+    """A cluster whose networks are kept, with the rights of the example; two tenants with one and the same network."""
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab.up(spec.load(str(FILE), name=unique_name())))
+        as_service(lab)
+        stack.enter_context(serving(lab))
+        for tenant in TENANTS:
+            apply(
+                lab,
+                namespace(tenant),
+                custom("Vpc", tenant, namespaces=[tenant]),
+                custom("Subnet", f"{tenant}-web", vpc=tenant, cidrBlock="10.1.0.0/24,fd00:1::/64", namespaces=[tenant]),
+            )
+        for tenant in TENANTS:
+            kubectl(lab, "wait", "--for=condition=Ready", f"subnet/{tenant}-web", "--timeout=30s")
+        yield lab
+
+
+@pytest.fixture(autouse=True)
+def _no_pods(cluster: Lab) -> Iterator[None]:
+    yield
+    for kind in ("statefulset", "pod"):
+        delete(cluster, kind, "--all", "--all-namespaces", "--force")
+    eventually(cluster, lambda: not ports(cluster), "no port of a Pod is left")
+
+
+def port(lab: Lab, name: str) -> dict[str, Any]:
+    eventually(lab, lambda: name in ports(lab), f"port {name}")
+    return ports(lab)[name]
+
+
+def reason(lab: Lab, subnet: str, kind: str = "Ready") -> str:
+    conditions = get(lab, "subnet", subnet)["status"]["conditions"]
+    return next(str(c["reason"]) for c in conditions if c["type"] == kind)
+
+
+def told(lab: Lab, kind: str, name: str, space: str = "default") -> set[str]:
+    """Reasons of the Events about an object."""
+    chosen = f"--field-selector=involvedObject.kind={kind},involvedObject.name={name}"
+    found = json.loads(kubectl(lab, "get", "events", "-n", space, chosen, "-o", "json"))["items"]
+    return {event["reason"] for event in found if event["source"]["component"] == "isthmus"}
+
+
+def test_a_vpc_is_a_router_and_a_subnet_a_switch_on_it(cluster: Lab) -> None:
+    rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")
+    assert {r["name"] for r in rows["Logical_Router"].values()} == {"ovn-cluster", *TENANTS}
+    assert {r["name"] for r in rows["Logical_Switch"].values()} == {"ovn-default", "red-web", "blue-web"}
+    (red,) = (r for r in rows["Logical_Router_Port"].values() if r["name"] == "red/red-web")
+    assert set(red["networks"][1]) == {"10.1.0.1/24", "fd00:1::1/64"}
+
+
+def test_what_clients_wait_for_is_told(cluster: Lab) -> None:
+    found = get(cluster, "vpc", "red")["status"]
+    assert found["standby"]
+    assert found["subnets"] == ["red-web"]
+    status = get(cluster, "subnet", "red-web")["status"]
+    assert status["v4availableIPs"] == 253
+    apply(cluster, pod("a", "n1", "red"))
+    eventually(cluster, lambda: get(cluster, "subnet", "red-web")["status"]["v4usingIPs"] == 1, "the Pod is counted")
+    assert get(cluster, "subnet", "red-web")["status"]["v4availableIPs"] == 252
+
+
+def test_a_cluster_has_a_default_subnet_from_the_start(cluster: Lab) -> None:
+    assert get(cluster, "subnet", "ovn-default")["spec"]["vpc"] == "ovn-cluster"
+    assert get(cluster, "vpc", "ovn-cluster")["status"]["default"]
+    apply(cluster, pod("plain", "n1"))
+    assert port(cluster, "plain.default")["subnet"] == "ovn-default"
+
+
+def test_pods_of_two_tenants_on_one_node_have_different_addresses(cluster: Lab) -> None:
+    apply(cluster, pod("a", "n1", "red"), pod("a", "n1", "blue"))
+    red, blue = port(cluster, "a.red"), port(cluster, "a.blue")
+    assert (red["subnet"], blue["subnet"]) == ("red-web", "blue-web")
+    assert red["chassis"] == blue["chassis"] == "n1"
+    assert len({*red["addresses"], *blue["addresses"]}) == 6
+
+
+def test_a_pod_in_its_nodes_network_needs_no_port_nor_does_one_without_a_node(cluster: Lab) -> None:
+    waits = pod("waits", "", "red") | {}
+    waits["spec"]["nodeSelector"] = {"no": "such"}
+    apply(cluster, pod("own", "n1", "red", hostNetwork=True), waits, pod("other", "n1", "red"))
+    port(cluster, "other.red")
+    assert set(ports(cluster)) == {"other.red"}
+
+
+def test_a_tenant_cannot_claim_anothers_subnet_or_address(cluster: Lab) -> None:
+    named = {"ovn.kubernetes.io/logical_switch": "blue-web"}
+    fixed = {"ovn.kubernetes.io/ip_address": "10.9.9.9"}
+    fair = {"ovn.kubernetes.io/ip_address": "10.1.0.77", "ovn.kubernetes.io/mac_address": "00:00:5e:00:53:01"}
+    apply(
+        cluster,
+        pod("thief", "n1", "red", named),
+        pod("lost", "n1", "red", fixed),
+        pod("fair", "n1", "red", fair),
+        pod("mad", "n1", "red", {"ovn.kubernetes.io/ip_address": "ten"}),
+    )
+    assert port(cluster, "fair.red")["addresses"][:2] == ["00:00:5e:00:53:01", "10.1.0.77"]
+    for name, why in (("thief", "NotBound"), ("lost", "AddressOutside"), ("mad", "BadAnnotation")):
+        eventually(cluster, lambda n=name: told(cluster, "Pod", n, "red"), f"what is wrong with {name}")  # type: ignore[misc]
+        assert told(cluster, "Pod", name, "red") == {why}
+    assert set(ports(cluster)) == {"fair.red"}
+
+
+def test_who_waits_for_an_address_gets_the_first_that_is_free(cluster: Lab) -> None:
+    apply(cluster, custom("Subnet", "small", cidrBlock="10.6.0.0/30"))
+    small = {"ovn.kubernetes.io/logical_switch": "small"}
+    apply(cluster, pod("first", "n1", annotations=small))
+    assert port(cluster, "first.default")["addresses"][1] == "10.6.0.2"
+    apply(cluster, pod("second", "n1", annotations=small))
+    eventually(cluster, lambda: told(cluster, "Pod", "second") == {"Exhausted"}, "nothing is free")
+    kubectl(cluster, "wait", "--for=condition=AddressesAvailable=False", "subnet/small", "--timeout=10s")
+    delete(cluster, "pod", "first", "--force")
+    assert port(cluster, "second.default")["addresses"][1] == "10.6.0.2"
+    delete(cluster, "pod", "second", "--force")
+    delete(cluster, "subnet", "small")
+
+
+def test_a_statefulsets_members_keep_their_addresses(cluster: Lab) -> None:
+    labels = {"app": "db"}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec(nodeSelector={"kubernetes.io/hostname": "n2"})}
+    spec = {"replicas": 2, "serviceName": "db", "podManagementPolicy": "Parallel", "selector": {"matchLabels": labels}}
+    metadata = {"name": "db", "namespace": "red"}
+    apply(
+        cluster,
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec | {"template": template}},
+    )
+    before = [port(cluster, f"db-{n}.red") for n in (0, 1)]
+    delete(cluster, "pod", "-n", "red", "db-1", "--force")
+    eventually(cluster, lambda: port(cluster, "db-1.red")["uid"] != before[1]["uid"], "another db-1")
+    assert port(cluster, "db-1.red")["addresses"] == before[1]["addresses"]
+    kubectl(cluster, "-n", "red", "scale", "statefulset", "db", "--replicas=1")
+    eventually(cluster, lambda: set(ports(cluster)) == {"db-0.red"}, "db-1 has given its port back")
+
+
+def test_a_subnet_with_pods_inside_stays_as_it_is(cluster: Lab) -> None:
+    apply(cluster, custom("Subnet", "moving", cidrBlock="10.3.0.0/24"))
+    apply(cluster, pod("a", "n1", annotations={"ovn.kubernetes.io/logical_switch": "moving"}))
+    assert port(cluster, "a.default")["addresses"][1] == "10.3.0.2"
+    patch = json.dumps({"spec": {"cidrBlock": "10.4.0.0/24", "gateway": ""}})
+    kubectl(cluster, "patch", "subnet", "moving", "--type=merge", "-p", patch)
+    kubectl(cluster, "wait", "--for=condition=Ready=False", "subnet/moving", "--timeout=10s")
+    assert reason(cluster, "moving") == "InUse"
+    delete(cluster, "pod", "a", "--force")
+    kubectl(cluster, "wait", "--for=condition=Ready", "subnet/moving", "--timeout=10s")
+    delete(cluster, "subnet", "moving")
+
+    def gone() -> bool:
+        rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")
+        return "moving" not in {r["name"] for r in rows["Logical_Switch"].values()}
+
+    eventually(cluster, gone, "the switch is gone")
+
+
+def test_bad_objects_have_a_condition_and_harm_nobody(cluster: Lab) -> None:
+    apply(
+        cluster,
+        custom("Subnet", "lost", vpc="nowhere", cidrBlock="10.5.0.0/24"),
+        custom("Subnet", "over", vpc="red", cidrBlock="10.1.0.128/25"),
+    )
+    for name, why in (("lost", "UnknownVpc"), ("over", "Overlap")):
+        kubectl(cluster, "wait", "--for=condition=Ready=False", f"subnet/{name}", "--timeout=10s")
+        assert reason(cluster, name) == why
+        assert told(cluster, "Subnet", name) == {why}
+    apply(cluster, pod("a", "n1", "red"))
+    assert port(cluster, "a.red")["subnet"] == "red-web"
+    delete(cluster, "subnet", "lost", "over")
+
+
+def test_a_vpcs_static_routes(cluster: Lab) -> None:
+    route = {"cidr": "192.0.2.0/24", "nextHopIP": "10.1.0.254"}
+
+    def routes() -> set[str]:
+        rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")["Logical_Router_Static_Route"]
+        return {f"{r['ip_prefix']} {r['nexthop']}" for r in rows.values()}
+
+    apply(cluster, custom("Vpc", "red", namespaces=["red"], staticRoutes=[route]))
+    eventually(cluster, lambda: routes() == {"192.0.2.0/24 10.1.0.254"}, "the route")
+    apply(cluster, custom("Vpc", "red", namespaces=["red"]))
+    eventually(cluster, lambda: not routes(), "no route")
+
+
+def test_who_comes_after_us_writes_nothing_and_gives_no_address_twice(lab_factory: Any) -> None:
+    """Also where the database was restored from before the Pods were there."""
+    lab = lab_factory(str(FILE))
+    unix = lab.site("cluster").nb_unix
+    with serving(lab):
+        apply(lab, *(pod(f"p{n}", f"n{1 + n % 2}") for n in range(5)))
+        eventually(lab, lambda: len(ports(lab)) == 5, "five ports")
+        before, rows = ports(lab), rpc.snapshot(unix, "OVN_Northbound")
+    with serving(lab):
+        apply(lab, pod("late", "n1"))
+        eventually(lab, lambda: "late.default" in ports(lab), "a port under the second one")
+        after = rpc.snapshot(unix, "OVN_Northbound")
+        for uuid, row in rows["Logical_Switch_Port"].items():
+            assert after["Logical_Switch_Port"][uuid]["_version"] == row["_version"]
+        assert len({p["addresses"][1] for p in ports(lab).values()}) == 6
+        # Somebody takes a port away: it comes back as it was.
+        lab.site("cluster").nbctl("lsp-del", "p0.default")
+        eventually(lab, lambda: ports(lab) == before | {"late.default": ports(lab)["late.default"]}, "it is back")
