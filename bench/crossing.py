@@ -16,8 +16,8 @@ import yaml
 from bench import direct, inlab
 from bench.joining import order
 from bench.report import Aim, Row, compared, progress, single
+from isthmus.agent.namespaces import inside
 from isthmus.lab.lab import Lab
-from isthmus.lab.namespaces import inside
 from isthmus.lab.packets import icmp
 from isthmus.lab.traffic import Stream
 

@@ -8,8 +8,8 @@ import time
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from isthmus.agent.namespaces import inside
 from isthmus.lab.lab import Lab
-from isthmus.lab.namespaces import inside
 from isthmus.lab.traffic import Pair
 
 PORT = 33434

@@ -14,8 +14,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from isthmus.agent.namespaces import inside
 from isthmus.lab.lab import Lab
-from isthmus.lab.namespaces import inside
 from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.spec import BUILTIN, load, parse
 from isthmus.lab.traffic import Pair

@@ -20,6 +20,7 @@ from isthmus.agent import desired, vswitch
 from isthmus.agent.keeper import Keeper
 from isthmus.agent.line import Line
 from isthmus.agent.packets import Reply
+from isthmus.agent.pods import Place, Pods
 from isthmus.agent.probe import Prober, Verdict
 from isthmus.backends.http import start_server
 from isthmus.backends.ovsdb.client import Changed, Client
@@ -40,13 +41,19 @@ FAREWELL = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the command line says. `listen`: IP:PORT of the metrics or None; `gateway`: mark the chassis as one."""
+    """What the command line says.
+
+    listen   IP:PORT of the metrics or None
+    gateway  mark the chassis as one
+    pods     serve Pods of this node as well
+    """
 
     ovs: str = "unix:/var/run/openvswitch/db.sock"
     overrides: desired.Overrides = field(default_factory=desired.Overrides)
     listen: str | None = None
     client_ca: Path | None = None
     gateway: bool = False
+    pods: Place | None = None
 
 
 class Agent:
@@ -69,8 +76,9 @@ class Agent:
         self._timer: asyncio.TimerHandle | None = None
         self._said: set[str] = set()
         self._words: dict[str, tuple[Verdict, str]] = {}
-        self._ovs = vswitch.open_client(settings.ovs, vswitch.lock_name(settings.overrides.chassis), self._wake.set)
+        self._ovs = vswitch.open_client(settings.ovs, vswitch.lock_name(settings.overrides.chassis), self._woken)
         self._sb: Client | None = None
+        self._pods = Pods(settings.pods, self._ovs, lambda: self._sb, self._bridge) if settings.pods else None
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -87,6 +95,14 @@ class Agent:
                 group.create_task(self._loop())
         finally:
             await asyncio.shield(self._leave())
+
+    def _woken(self) -> None:
+        self._wake.set()
+        if self._pods is not None:
+            self._pods.look()
+
+    def _bridge(self) -> str:
+        return self._place.bridge if self._place else ""
 
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -137,6 +153,8 @@ class Agent:
         await self._plug(self._place)
         await self._publish()
         await self._listen(self._place)
+        if self._pods is not None:
+            await self._pods.open()
 
     async def _look_around(self) -> None:
         """Take notice of the local database: who leads, which chassis this is, where its southbound database is."""
@@ -165,7 +183,7 @@ class Agent:
         if self._sb is not None:
             await self._sb.stop()
         self._place, self._announced = place, False
-        self._sb = southbound(place, self._wake.set, self._row_changed)
+        self._sb = southbound(place, self._woken, self._row_changed)
         self._sb.start()
 
     def _row_changed(self, table: str, *_: object) -> None:
@@ -296,6 +314,8 @@ class Agent:
         clean = await self._withdraw(said) if self._leading else True
         for line in self._lines.values():
             line.close()
+        if self._pods is not None:
+            self._pods.close()
         if self._keeper is not None:
             await self._keeper.dismiss(clean)
         if self._server is not None:

@@ -20,7 +20,7 @@ INTERCONN = "ovn-is-interconn"
 TABLES = {
     "Open_vSwitch": ("external_ids", "ssl"),
     "SSL": ("private_key", "certificate", "ca_cert"),
-    "Bridge": ("name", "ports"),
+    "Bridge": ("name", "ports", "datapath_type"),
     "Port": ("name", "interfaces"),
     "Interface": ("name", "external_ids"),
 }
@@ -58,7 +58,7 @@ def plug(client: Client, bridge: str, taps: Mapping[str, str], chassis: str, run
     if home is not None:
         for number, device in enumerate(sorted(wanted.keys() - present)):
             marks = {"iface-id": wanted[device], CHASSIS: chassis, RUN: run}
-            operations += _add(home, device, marks, number)
+            operations += add(home, device, marks, number)
     return operations
 
 
@@ -104,7 +104,8 @@ def _remove(bridge: str, port: str) -> dict[str, Any]:
     }
 
 
-def _add(bridge: str, device: str, marks: Mapping[str, str], number: int) -> list[dict[str, Any]]:
+def add(bridge: str, device: str, marks: Mapping[str, str], number: int) -> list[dict[str, Any]]:
+    """Operations that make a device a port of a bridge; `number` tells several of one transaction apart."""
     interface, port = f"interface{number}", f"port{number}"
     ids = ["map", [list(pair) for pair in sorted(marks.items())]]
     return [

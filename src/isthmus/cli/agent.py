@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from isthmus.agent.agent import Settings
 
 
+CNI = {"socket": "/run/isthmus/cni.sock", "plugins": "/opt/cni/bin", "networks": "/etc/cni/net.d"}
+"""Where container runtimes look by default."""
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--chassis", help="default: external_ids:system-id of the local database")
     parser.add_argument("--sb", metavar="REMOTE[,REMOTE]", help="default: external_ids:ovn-remote")
@@ -31,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gateway", action="store_true", help="set external_ids:ovn-is-interconn=true where it is not, and keep it"
     )
+    parser.add_argument(
+        "--cni", action="store_true", help="give the Pods of this node their interfaces: be its network plugin"
+    )
+    for name, path in CNI.items():
+        parser.add_argument(f"--cni-{name}", type=Path, default=Path(path), metavar="PATH", help=f"default: {path}")
     parser.add_argument("--retire", action="store_true", help="remove what an agent left on this chassis, and exit")
 
 
@@ -50,11 +59,13 @@ def run(args: argparse.Namespace, out: Output) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     from isthmus.agent.agent import Settings  # noqa: PLC0415
     from isthmus.agent.desired import Overrides  # noqa: PLC0415
+    from isthmus.agent.pods import Place  # noqa: PLC0415
 
     if not args.ovs.startswith("unix:"):
         raise IntentError(Problem("Usage", "--ovs takes unix:PATH", remedy="run the agent on the chassis itself"))
     overrides = Overrides(args.chassis, args.sb, args.ca, args.cert, args.key, args.server_name)
-    return Settings(args.ovs, overrides, args.listen, args.client_ca, args.gateway)
+    pods = Place(args.cni_socket, args.cni_plugins, args.cni_networks) if args.cni else None
+    return Settings(args.ovs, overrides, args.listen, args.client_ca, args.gateway, pods)
 
 
 async def _serve(settings: Settings) -> None:

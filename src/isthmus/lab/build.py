@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from isthmus.agent.netlink import Netlink, offloads_off, sysctl
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import documents, hosts, ovn
 from isthmus.lab.keys import make_keys
 from isthmus.lab.kinds import KINDS
 from isthmus.lab.layout import Layout, Paths, SiteLayout, mac
-from isthmus.lab.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab.processes import start
 from isthmus.lab.state import State, kill, started
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from isthmus.agent.namespaces import inside
 from isthmus.lab import packets
-from isthmus.lab.namespaces import inside
 from isthmus.lab.packets import Kind, Mark
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 
+from isthmus.agent.netlink import Netlink, sysctl
 from isthmus.lab import processes
 from isthmus.lab.layout import Layout
-from isthmus.lab.netlink import Netlink, sysctl
 from isthmus.lab.state import Daemon, State
 
 

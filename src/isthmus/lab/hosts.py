@@ -9,9 +9,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from isthmus.agent.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab import rpc
 from isthmus.lab.layout import AGENT_PORT, SB_PORT, Layout, Machine, Node, Paths, SiteLayout
-from isthmus.lab.netlink import Netlink, offloads_off, sysctl
 from isthmus.lab.ovn import QUIET
 from isthmus.lab.pki import Authority, bundle
 from isthmus.lab.processes import run

@@ -8,8 +8,8 @@ from http.client import HTTPConnection, HTTPMessage, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from isthmus.agent.namespaces import inside
 from isthmus.errors import Problem, WorldError
-from isthmus.lab.namespaces import inside
 
 Json = dict[str, Any]
 TIMEOUT = 120.0

@@ -6,8 +6,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from isthmus.agent.namespaces import inside
 from isthmus.lab import packets
-from isthmus.lab.namespaces import inside
 from isthmus.lab.packets import Mark, Protocol
 
 if TYPE_CHECKING:

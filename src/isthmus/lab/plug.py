@@ -7,12 +7,12 @@ from dataclasses import asdict, replace
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
+from isthmus.agent.netlink import Netlink
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import hosts, rpc
 from isthmus.lab.build import ask_keeper
 from isthmus.lab.kinds import KINDS
 from isthmus.lab.layout import Layout, Machine, Paths, SiteLayout, mac
-from isthmus.lab.netlink import Netlink
 from isthmus.lab.ovn import socket_path
 from isthmus.lab.processes import run
 from isthmus.lab.state import State

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from isthmus.agent.namespaces import inside
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import rpc
-from isthmus.lab.namespaces import inside
 from isthmus.lab.state import Daemon, State
 
 

@@ -146,7 +146,9 @@ class Site(_Model):
         default=None, description='NB_Global.name; "" leaves it empty; default: the name, on openstack ""'
     )
     hosts: tuple[Host, ...] = Field(min_length=1)
-    agents: bool = Field(default=False, description="run `isthmus agent` on the gateways")
+    agents: bool = Field(
+        default=False, description="run `isthmus agent` on the gateways; on kubernetes on every host, as network plugin"
+    )
     ovn_ic: bool = Field(default=True, description="run ovn-ic for this site")
     bfd: bool = Field(
         default=False, description="fast tunnel BFD: in the documents that the lab writes; on openstack in Neutron's"

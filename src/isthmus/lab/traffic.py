@@ -17,13 +17,13 @@ from itertools import pairwise
 from secrets import randbits
 from typing import TYPE_CHECKING, Any
 
+from isthmus.agent.namespaces import inside
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import packets
 from isthmus.lab.ears import ETH_P_ALL, IGNORE_OUTGOING, RCVBUFFORCE, SOL_PACKET, Ears, Heard
 from isthmus.lab.guests.senders import Senders, Target
 from isthmus.lab.layout import Machine
 from isthmus.lab.mouths import Mouths
-from isthmus.lab.namespaces import inside
 from isthmus.lab.packets import Mark, Protocol
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from isthmus.lab.namespaces import inside
+from isthmus.agent.namespaces import inside
 
 
 class NamespaceAdapter(HTTPAdapter):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 
-from isthmus.lab.namespaces import inside
+from isthmus.agent.namespaces import inside
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
