@@ -15,7 +15,6 @@ from isthmus.lab.pytest_plugin import unique_name
 
 from .kubernetes_steps import (
     apply,
-    as_service,
     custom,
     delete,
     eventually,
@@ -26,7 +25,6 @@ from .kubernetes_steps import (
     namespace,
     pod,
     ports,
-    serving,
 )
 
 pytestmark = pytest.mark.lab
@@ -41,8 +39,6 @@ def cluster() -> Iterator[Lab]:
     """Two tenants with one and the same network, each with a Pod on both nodes."""
     with ExitStack() as stack:
         lab = stack.enter_context(Lab.up(spec.load(str(FILE), name=unique_name())))
-        as_service(lab)
-        stack.enter_context(serving(lab))
         for tenant in TENANTS:
             apply(
                 lab,

@@ -124,7 +124,7 @@ def _described(lab: Lab) -> dict[str, Any]:
             places.append({"name": host.name, "kind": kind, "site": site.name, "addresses": [host.address]})
     for machine in lab.machines:
         addresses = [str(a) for a in machine.addresses]
-        kind = "guest" if machine.guest else "endpoint"
+        kind = "guest" if machine.guest else "pod" if machine.pod else "endpoint"
         places.append({"name": machine.name, "kind": kind, "site": machine.site, "addresses": addresses})
     for name in ("fabric", "operator"):
         places.append({"name": name, "kind": name, "site": "", "addresses": [lab.state.addresses[name]]})

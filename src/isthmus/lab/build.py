@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -102,7 +102,7 @@ class Builder:
             own = str(self.paths.own(node)) if node in self.layout.guest_hosts | self.layout.pod_hosts else None
             cgroups = node in self.layout.pod_hosts
             wanted.append({"name": node, "hostname": node, "run": run, "own": own, "cgroups": cgroups})
-        spaces = [m.name for m in self.layout.machines if not m.guest]
+        spaces = [m.name for m in self.layout.machines if m.made]
         wanted += [{"name": name, "hostname": None, "run": None} for name in spaces]
         self.state.namespaces = ask_keeper(self.state, {"create": wanted})
         self.state.save()
@@ -134,7 +134,7 @@ class Builder:
                 if any(subnet.external for subnet in site.subnets):
                     self.physical(router, f"x{number}", site)
         for machine in self.layout.machines:
-            if not machine.guest:
+            if machine.made:
                 hosts.endpoint(state, machine, self.datapath)
 
     def physical(self, router: Netlink, bridge: str, site: SiteLayout) -> None:
@@ -172,6 +172,12 @@ class Builder:
 
     def progress(self, text: str) -> None:
         self._progress(text)
+
+    def hold(self, processes: Mapping[str, int]) -> None:
+        """Have the keeper hold network namespaces of processes of the lab, as places of these names."""
+        wanted = [{"name": name, "pid": pid} for name, pid in processes.items()]
+        self.state.namespaces |= ask_keeper(self.state, {"hold": wanted})
+        self.state.save()
 
     def address(self, node: str) -> str:
         return str(self.layout.nodes[node].address.ip)

@@ -137,7 +137,7 @@ def configure(
     if host.gateway:
         ids["ovn-is-interconn"] = "true"
     ids |= extra or {}
-    mine = [m for m in site.machines if m.host == host.name and not m.guest]
+    mine = [m for m in site.machines if m.host == host.name and m.made]
     bridges = _Bridges(kind)
     bridges.add("br-int", {}, "secure", [(m.link, ports.get(m.name, "")) for m in mine if not m.external])
     external = [m for m in mine if m.external]

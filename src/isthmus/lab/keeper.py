@@ -9,6 +9,7 @@ Start: it prints its process id and waits for one line on stdin. Without that li
 write the id down) it ends. Then it listens at SOCKET: one JSON request and one JSON answer a connection.
 
     {"create": [{"name": N, "hostname": H | null, "run": DIR | null, "own": DIR | absent, "cgroups": bool | absent}]}
+    {"hold": [{"name": N, "pid": P}]}               the network namespace of a process of the lab, by its number there
       -> {N: {"net": fd, "mnt": fd, "uts": fd}}     fd numbers of this process, usable as /proc/<keeper>/fd/<fd>
 
 With a hostname it is a host: own UTS and mount namespaces, DIR at /run, the lab's processes in /proc. A host without
@@ -120,7 +121,17 @@ class Keeper:
             made[name] = self.create(
                 name, wanted.get("hostname"), wanted.get("run"), wanted.get("own"), bool(wanted.get("cgroups"))
             )
+        for wanted in request.get("hold", []):
+            made[str(wanted["name"])] = self.hold(str(wanted["name"]), int(str(wanted["pid"])))
         return made
+
+    def hold(self, name: str, pid: int) -> dict[str, int]:
+        """Somebody else's network namespace under a name, in place of what it had before."""
+        net = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        if name in self.held:
+            os.close(self.held[name]["net"])
+        self.held[name] = {"net": net, "mnt": self.outer, "uts": self.home["uts"]}
+        return self.held[name]
 
 
 def serve(keeper: Keeper, listener: socket.socket) -> None:

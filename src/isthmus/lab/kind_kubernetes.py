@@ -6,18 +6,20 @@ import ssl
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.api import crds, kubeovn
+from isthmus.api import crds, kubeovn, rbac
+from isthmus.errors import IntentError, Problem
 from isthmus.lab import hosts, tools
 from isthmus.lab.http import Json, request
 from isthmus.lab.kind_ovn import OvnKind
-from isthmus.lab.kubernetes import control, images, node, programs
+from isthmus.lab.kubernetes import control, images, networks, node, programs, provision
 from isthmus.lab.kubernetes.cluster import ADMIN, Cluster, operators_keys
-from isthmus.lab.layout import SiteLayout
+from isthmus.lab.layout import Layout, Machine, SiteLayout
 from isthmus.lab.spec import Host
-from isthmus.lab.state import Daemon
+from isthmus.lab.state import Daemon, State
 
 if TYPE_CHECKING:
     from isthmus.lab.kinds import Site
@@ -33,6 +35,8 @@ class KubernetesKind(OvnKind):
         cluster = _cluster(lab, site)
         found = super().daemons(lab, site)
         found |= {f"{site.name}/{short}": daemon for short, daemon in control.daemons(cluster).items()}
+        if site.site.agents:
+            found[f"{site.name}/networks"] = networks.daemon(cluster)
         for host in site.site.hosts:
             if site.site.agents:
                 agent = hosts.agent(lab.paths, lab.layout, site, host)
@@ -50,18 +54,22 @@ class KubernetesKind(OvnKind):
         defined = pool.submit(self._definitions, lab, cluster, api)
         rest = [pool.submit(self._service, lab, f"{site.name}/{s}", [api]) for s in ("controller-manager", "scheduler")]
         nodes = [pool.submit(self._node, lab, cluster, host, picture, api) for host in site.site.hosts]
-        return [built, picture, etcd, *ovn, api, defined, *rest, *nodes]
+        work = [built, picture, etcd, *ovn, api, defined, *rest, *nodes]
+        if not site.site.agents:
+            return work
+        kept = pool.submit(self._networks, lab, cluster, [ovn[0], defined])
+        return [*work, kept, pool.submit(self._provision, lab, cluster, kept)]
 
     def fill(self, lab: Site, site: SiteLayout) -> None:
         """Nothing: all that is here is made through the cluster's API."""
 
     def wait(self, lab: Site, site: SiteLayout, deadline: float) -> None:
-        """Every host is a node of the cluster as well, ready where it has an agent, and Pods may be made."""
-        super().wait(lab, site, deadline)
+        """Every host is a node as well, ready where it has an agent; Pods may be made, and endpoints run."""
         cluster = _cluster(lab, site)
+        ask = partial(_ask, lab, cluster)
 
         def missing(what: str, wanted: set[str]) -> set[str]:
-            found = _ask(lab, cluster, "GET", f"/api/v1/{what}")
+            found = ask("GET", f"/api/v1/{what}", None)
             return wanted - {i["metadata"]["name"] for i in found["items"] if not site.site.agents or _ready(i)}
 
         nodes = {host.name for host in site.site.hosts}
@@ -70,13 +78,44 @@ class KubernetesKind(OvnKind):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{site.name}: no {what} {', '.join(sorted(left))}")
                 time.sleep(LOOK)
+        if site.machines:
+            pods = provision.running(cluster, ask, deadline)
+            lab.hold({name: process for name, (_, process) in pods.items()})
+            lab.state.ports |= {name: port for name, (port, _) in pods.items()}
+            lab.progress(f"{site.name}: {len(pods)} Pods run")
+        super().wait(lab, site, deadline)
 
     def _definitions(self, lab: Site, cluster: Cluster, api: Future[None]) -> None:
         """What a cluster with our networks has before anything else."""
         api.result()
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         for kind in kubeovn.KINDS:
-            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
             _ask(lab, cluster, "POST", path, crds.definition(kind))
+        rights = f"/apis/{rbac.GROUP}/v1"
+        _ask(lab, cluster, "POST", f"{rights}/clusterroles", rbac.role())
+        user = {"kind": "User", "name": networks.USER, "apiGroup": rbac.GROUP}
+        _ask(lab, cluster, "POST", f"{rights}/clusterrolebindings", rbac.binding(user))
+        while not all(_established(item) for item in _ask(lab, cluster, "GET", path, None)["items"]):
+            time.sleep(LOOK)
+
+    def _networks(self, lab: Site, cluster: Cluster, needs: list[Future[None]]) -> None:
+        """Somebody keeps the cluster's networks."""
+        for need in needs:
+            need.result()
+        networks.configure(cluster)
+        lab.start(f"{cluster.name}/networks")
+
+    def _provision(self, lab: Site, cluster: Cluster, kept: Future[None]) -> None:
+        kept.result()
+        provision.provision(cluster, partial(_ask, lab, cluster))
+
+    def port(self, state: State, layout: Layout, machine: Machine, make: bool) -> tuple[str, str]:
+        """Pods are made by whoever wants them."""
+        remedy = "make a Pod with kubectl"
+        raise IntentError(Problem("NoPlug", f"{machine.site} is a cluster: nothing is plugged in", remedy=remedy))
+
+    def remove_port(self, state: State, layout: Layout, machine: Machine) -> None:
+        """Nothing was plugged in."""
 
     def _programs(self, lab: Site, cluster: Cluster) -> None:
         programs.install(lab.state, lab.progress)
@@ -102,7 +141,12 @@ def _ready(item: Json) -> bool:
     return bool(conditions.get("Ready", "True") == "True")
 
 
-def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None = None) -> Json:
+def _established(item: Json) -> bool:
+    """A definition that is served."""
+    return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions", ()))
+
+
+def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None) -> Json:
     """As the cluster's administrator."""
     keys = operators_keys(lab.paths, cluster.name)
     tls = ssl.create_default_context(cafile=str(keys / "ca.pem"))

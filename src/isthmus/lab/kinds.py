@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,8 @@ class Site(Protocol):
     def start(self, key: str) -> None: ...
 
     def progress(self, text: str) -> None: ...
+
+    def hold(self, processes: Mapping[str, int]) -> None: ...
 
 
 class Kind(Protocol):

@@ -88,6 +88,13 @@ class Machine:
     port_security: bool = True
     guest: bool = False
     """Booted by Nova, not a network namespace."""
+    pod: bool = False
+    """Started by a kubelet; its network namespace is found, not made."""
+
+    @property
+    def made(self) -> bool:
+        """Its network namespace is the lab's to make, and so is its link to its host."""
+        return not self.guest and not self.pod
 
     def address(self, version: int = 4) -> Address | None:
         """Its address of that IP version."""
@@ -311,6 +318,7 @@ class _Expansion:
             security_groups=None if groups is None else tuple(map(self._filled, groups)),
             port_security=endpoint.port_security,
             guest=self.site.type == "openstack" and self.site.cloud.nova and not switch.external,
+            pod=self.site.type == "kubernetes",
         )
 
 

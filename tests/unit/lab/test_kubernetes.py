@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from isthmus.errors import IntentError
 from isthmus.lab import cgroups
 from isthmus.lab.keys import make_keys
-from isthmus.lab.kubernetes import cluster, images, node, programs
+from isthmus.lab.kubernetes import cluster, images, node, programs, provision
 from isthmus.lab.layout import Layout, Paths, layout
 from isthmus.lab.spec import parse
 
@@ -37,10 +37,56 @@ def subject(path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in found.items()}
 
 
-def test_networks_of_a_cluster_are_not_the_labs_to_make() -> None:
+SUBNET = {"name": "{tenant}-web", "router": "{tenant}", "cidrs": ["10.1.0.0/24"]}
+ROUTER = {"name": "{tenant}"}
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "networks of nobody": ({"routers": [{"name": "r"}]}, "belongs to a tenant's namespace"),
+    "a router on another's network": (
+        {"switches": [{"name": "ext", "cidrs": ["192.0.2.0/24"]}],
+         "perTenant": {"routers": [ROUTER | {"attach": [{"switch": "ext", "addresses": ["192.0.2.1/24"]}]}]}},
+        "not attached to networks of others",
+    ),
+    "a Subnet without a Vpc": ({"perTenant": {"switches": [{"name": "s", "cidrs": ["10.1.0.0/24"]}]}}, "is in a Vpc"),
+    "a physical network": (
+        {"perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"external": True, "gatewayHosts": ["n1"]}]}},
+        "no physical networks",
+    ),
+    "two networks of a family": (
+        {"perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"cidrs": ["10.1.0.0/24", "10.2.0.0/24"]}]}},
+        "one network of a family",
+    ),
+    "a Pod without an agent": (
+        {"perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"endpoints": [{"host": "n1"}]}]}},
+        "without an agent",
+    ),
+    "a Pod with routes of its own": (
+        {"agents": True,
+         "perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"endpoints": [{"host": "n1", "gateway": False}]}]}},
+        "routes that its Subnet gives it",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_a_cluster_does_not_offer(case: str) -> None:
+    wanted, says = REFUSED[case]
     with pytest.raises(IntentError) as refused:
-        file(routers=[{"name": "r"}], perTenant={"switches": [{"name": "s"}]})
-    assert {p.field for p in refused.value.problems} == {"sites.0.routers", "sites.0.perTenant.switches"}
+        file(**wanted)
+    assert any(says in p.message for p in refused.value.problems)
+
+
+def test_what_tenants_of_a_cluster_have() -> None:
+    things = {"routers": [ROUTER], "switches": [SUBNET | {"endpoints": [{"host": "n2"}]}]}
+    (site,) = file(agents=True, perTenant=things).sites
+    router, subnet, machine = site.routers[0], site.subnets[0], site.machines[0]
+    assert machine.pod and not machine.made
+    assert provision.vpc(router)["spec"]["namespaces"] == ["a"]
+    found = provision.subnet_object(subnet)["spec"]
+    assert (found["vpc"], found["cidrBlock"], found["gateway"]) == ("a", "10.1.0.0/24", "10.1.0.1")
+    template = provision.deployment(machine)["spec"]["template"]
+    assert template["metadata"]["annotations"]["ovn.kubernetes.io/ip_address"] == "10.1.0.11"
+    assert template["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "n2"}
 
 
 def test_hosts_of_a_cluster_have_what_they_write_to_themselves() -> None:

@@ -6,6 +6,7 @@ Names are those that Kubernetes gives a meaning to (its documentation, "PKI cert
 from __future__ import annotations
 
 from isthmus.lab.central import secret
+from isthmus.lab.kubernetes import networks
 from isthmus.lab.kubernetes.cluster import (
     ADMIN,
     DOMAIN,
@@ -21,6 +22,12 @@ from isthmus.lab.layout import Layout, Paths
 from isthmus.lab.pki import Authority, bundle
 
 MASTERS = "system:masters"
+USERS = {
+    "controller-manager": "system:kube-controller-manager",
+    "scheduler": "system:kube-scheduler",
+    networks.USER: networks.USER,
+}
+"""What runs beside the API server, by the name of its key pair and kubeconfig -> who it is to RBAC."""
 
 
 def make_keys(paths: Paths, layout: Layout) -> None:
@@ -54,8 +61,8 @@ def _central(paths: Paths, site: str, address: str, authority: Authority) -> Non
     authority.issue(pki, "apiserver", common_name="kube-apiserver", names=(*addresses, *names))
     authority.issue(pki, "kubelet-client", common_name="kube-apiserver-kubelet-client", organisation=MASTERS)
     authority.issue(pki, "service-account")
-    for component in ("controller-manager", "scheduler"):
-        authority.issue(pki, component, common_name=f"system:kube-{component}")
+    for component, user in USERS.items():
+        authority.issue(pki, component, common_name=user)
         context = (site, server(address), *files(PKI, component))
         secret(etc / f"{component}.kubeconfig", kubeconfig([context]))
     # Nobody with a key of the cluster opens its database.

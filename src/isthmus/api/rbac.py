@@ -1,0 +1,41 @@
+"""What `isthmus serve` may do in a cluster whose networks it keeps: read what has one, write what it found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+GROUP = "rbac.authorization.k8s.io"
+NAME = "isthmus"
+READ = ["get", "list", "watch"]
+RULES: tuple[dict[str, list[str]], ...] = (
+    {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": READ},
+    {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": READ},
+    {"apiGroups": ["kubeovn.io"], "resources": ["vpcs", "subnets"], "verbs": [*READ, "create"]},
+    {"apiGroups": ["kubeovn.io"], "resources": ["vpcs/status", "subnets/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+)
+ACCOUNT = {"kind": "ServiceAccount", "name": NAME, "namespace": NAME}
+
+
+def role() -> dict[str, Any]:
+    """The ClusterRole."""
+    meta = {"apiVersion": f"{GROUP}/v1", "kind": "ClusterRole", "metadata": {"name": NAME}}
+    return meta | {"rules": [{key: list(words) for key, words in rule.items()} for rule in RULES]}
+
+
+def binding(subject: Mapping[str, str]) -> dict[str, Any]:
+    """The ClusterRoleBinding that gives the role to somebody."""
+    meta = {"apiVersion": f"{GROUP}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": NAME}}
+    return meta | {"roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": NAME}, "subjects": [dict(subject)]}
+
+
+def text() -> str:
+    """All of it for a service account, as one YAML stream."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAME}}
+    documents = [space, account, role(), binding(ACCOUNT)]
+    stream: str = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=None, width=110)
+    return f"# {(__doc__ or '').strip()}\n{stream}"
