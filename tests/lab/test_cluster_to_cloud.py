@@ -1,4 +1,4 @@
-"""The built-in lab of a cloud with guests and an OVN deployment beside it."""
+"""The built-in lab of a cloud with guests and a Kubernetes with Pods beside it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def test_guests_and_namespaces_reach_what_is_native_to_them_and_nothing_else_and
         held = inodes(lab.state.keeper)
         proof = prove(lab, Configuration(), "not connected")
         assert {m.site for m in lab.machines if m.guest} == {"cloud"}
+        assert {m.site for m in lab.machines if m.pod} == {"cluster"}
         assert len(proof.checks) > 200
         assert proof.differences == ()
     assert_nothing_left(lab.name, held, before)

@@ -17,6 +17,7 @@ from typing import Any
 from isthmus.backends.files import load
 from isthmus.errors import Problem, WorldError
 from isthmus.lab import picture, traffic
+from isthmus.lab.kubernetes import programs as kubernetes
 from isthmus.lab.lab import Lab
 from isthmus.lab.openstack.environment import programs
 from isthmus.lab.proof import Proof, address, crossing, prove, settle
@@ -68,7 +69,7 @@ class Demo:
         self._teller.step(f"applied in {time.monotonic() - begin:.1f} s, interpreter and waiting included")
         self._ready()
         self._command("verify")
-        self._command("trace", *self.scenario.trace)
+        self._command("trace", *map(self._port, self.scenario.trace))
         self._prove("joined")
 
     def cut(self) -> None:
@@ -131,6 +132,11 @@ class Demo:
     def _intent(self) -> Configuration:
         """What the operator's documents say now."""
         return load(self.lab.paths.config)
+
+    def _port(self, word: str) -> str:
+        """SITE/ENDPOINT with the port that it has, where somebody else named that; other words as they are."""
+        site, slash, name = word.partition("/")
+        return f"{site}/{self.lab.port(name)}" if slash else word
 
     def _run(self, *words: str) -> str:
         command = f"isthmus {' '.join(words)}"
@@ -228,6 +234,8 @@ def versions(lab: Lab, site: str) -> dict[str, str]:
     spec = lab.site(site).layout.site
     if spec.type == "openstack":
         here |= programs(spec.cloud.neutron, nova=spec.cloud.nova)
+    if spec.type == "kubernetes":
+        here["kubernetes"] = kubernetes.version().removeprefix("v")
     return here
 
 

@@ -62,7 +62,7 @@ _ALL = (
     ),
     Scenario(
         name="cluster-to-cloud",
-        says="a real OpenStack, servers booted by Nova, and an OVN deployment; two projects with the same addresses, "
+        says="a real OpenStack, servers booted by Nova, and a real Kubernetes; two projects with the same addresses, "
         "of which one lets the other side in by its security group and one only reaches out",
         lab="cluster-to-cloud",
         cut=Cut("tenant-a", "a-db"),
