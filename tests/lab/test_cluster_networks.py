@@ -233,5 +233,14 @@ def test_who_comes_after_us_writes_nothing_and_gives_no_address_twice(lab_factor
             assert after["Logical_Switch_Port"][uuid]["_version"] == row["_version"]
         assert len({p["addresses"][1] for p in ports(lab).values()}) == 6
         # Somebody takes a port away: it comes back as it was.
+        whole = before | {"late.default": ports(lab)["late.default"]}
         lab.site("cluster").nbctl("lsp-del", "p0.default")
-        eventually(lab, lambda: ports(lab) == before | {"late.default": ports(lab)["late.default"]}, "it is back")
+        eventually(lab, lambda: ports(lab) == whole, "it is back")
+    # Somebody makes nonsense of one while nobody serves: it is as it was as well, whoever else comes first.
+    lab.site("cluster").nbctl("lsp-set-addresses", "p1.default", "unknown")
+    lab.site("cluster").nbctl("lsp-set-port-security", "p1.default")
+    with serving(lab):
+        apply(lab, pod("later", "n1"))
+        eventually(lab, lambda: "later.default" in ports(lab), "a port under the third one")
+        eventually(lab, lambda: len(ports(lab)["p1.default"]["addresses"]) == 2, "it has an address again")
+        assert len({p["addresses"][1] for p in ports(lab).values()}) == 7

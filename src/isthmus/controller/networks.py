@@ -90,6 +90,8 @@ class Networks:
                     log.warning("%s", error)
                 else:
                     log.exception("a pass failed")
+                    # Nobody knows how far it came: everything is looked at again.
+                    self._epoch = 0
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST)
                 continue
@@ -186,7 +188,8 @@ class Networks:
             elif kind == "subnet":
                 subnets += [_stood(name, record) for _, record in self.store.owned_rows(group, "Logical_Router_Port")]
             else:
-                held += [_held(record) for _, record in self.store.owned_rows(group, "Logical_Switch_Port")]
+                ports = [_held(record) for _, record in self.store.owned_rows(group, "Logical_Switch_Port")]
+                held += [each for each in ports if each is not None]
         return vpcs, subnets, held
 
     def _surroundings(self) -> None:
@@ -361,9 +364,12 @@ def _stood(name: str, record: Mapping[str, Any]) -> Subnet:
     return Subnet(name, str(record["name"]).partition("/")[0], tuple(gateways))
 
 
-def _held(record: Mapping[str, Any]) -> Held:
-    """A Pod's port as its row has it."""
+def _held(record: Mapping[str, Any]) -> Held | None:
+    """A Pod's port as its row has it; None where somebody has made it something else: it is written anew."""
     ids, words = record["external_ids"], next(iter(record["addresses"]), "").split()
     name, _, namespace = record["name"].rpartition(".")
     pod = Pod(namespace, name, ids.get(rows.UID, ""), ids.get(rows.NODE, ""), slot=ids.get(rows.SLOT, ""))
-    return Held(pod, ids.get(rows.SUBNET, ""), tuple(map(ip_address, words[1:])), words[0] if words else "")
+    try:
+        return Held(pod, ids.get(rows.SUBNET, ""), tuple(map(ip_address, words[1:])), words[0] if words else "")
+    except ValueError:
+        return None
