@@ -66,7 +66,8 @@ class Lost:
             assert row.parent is not None and row.parent.uuid is not None
             destination, nexthop = compared({c: str(row.columns[c]) for c in ("destination", "nexthop")})
             route = row.parent.uuid, destination, nexthop
-            if (destination, nexthop) in self._routes(route[0]):
+            if not self._uuids(route[0]) or (destination, nexthop) in self._routes(route[0]):
+                # A router that is gone from OVN is gone, and its routes with it: the next listing says so.
                 self._missed.pop(route, None)
                 continue
             waits = busy or not self._due(route)
