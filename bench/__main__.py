@@ -29,7 +29,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "cloud-hundred": ("bench.cloud", "hundred", 1),
     "cloud-idle": ("bench.cloud", "idle", 3),
     "cloud-change": ("bench.cloud", "change", 40),
-    "pods": ("bench.pods", "rate", 5),
+    "pods": ("bench.pods", "rate", 10),
 }
 """Name -> module, function, samples by default."""
 
