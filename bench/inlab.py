@@ -75,15 +75,15 @@ def operator(lab: Lab, *argv: str, timeout: float = 60.0) -> str:
 
 
 @contextmanager
-def serving(lab: Lab, settled: float) -> Iterator[None]:
-    """A running `serve`; what is inside begins `settled` seconds after it was started."""
+def serving(lab: Lab, settled: float) -> Iterator[subprocess.Popen[str]]:
+    """A running `serve`, its process; what is inside begins `settled` seconds after it was started."""
     process = lab.popen(
         "operator", ["isthmus", "serve"], env=environment(lab),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         time.sleep(settled)
-        yield
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ def rate(rounds: int) -> Iterator[Row]:
     with inlab.lab(FILE, name="pods", tenants=0) as lab:
         _hollow(lab)
         for number in range(rounds):
-            with _serving(lab) as process:
+            with inlab.serving(lab, 3.0) as process:
                 _until(lab, 0)
                 said = _create(lab)
                 _until(lab, PODS)
@@ -64,20 +63,6 @@ def _kubectl(lab: Lab, *arguments: str, input: str | None = None) -> None:
     done = lab.exec("operator", ["kubectl", *arguments], input=input)
     if done.returncode:
         raise RuntimeError(done.stderr)
-
-
-@contextmanager
-def _serving(lab: Lab) -> Iterator[subprocess.Popen[str]]:
-    process = lab.popen(
-        "operator", ["isthmus", "serve"], env=inlab.environment(lab), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        time.sleep(3.0)
-        yield process
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def _create(lab: Lab) -> dict[str, float]:

@@ -18,6 +18,7 @@ from isthmus.lab.kubernetes import images, node, programs
 from isthmus.lab.lab import Lab
 from isthmus.lab.openstack.servers import until
 from isthmus.lab.pytest_plugin import LabFactory, unique_name
+from isthmus.model.networks import DEFAULT_VPC
 
 from . import cluster_objects
 
@@ -199,5 +200,5 @@ def test_what_is_left_out_is_filled_in(api: Lab) -> None:
     named = cluster_objects.subnet() | {"metadata": {"name": "filled"}}
     kubectl(api, "create", "-f", "-", input=json.dumps(named))
     spec = json.loads(kubectl(api, "get", "subnet", "filled", "-o", "json"))["spec"]
-    assert (spec["vpc"], spec["provider"], spec["natOutgoing"]) == (kubeovn.DEFAULT_VPC, "ovn", False)
+    assert (spec["vpc"], spec["provider"], spec["natOutgoing"]) == (DEFAULT_VPC, "ovn", False)
     assert "10.1.0.0/24" in kubectl(api, "get", "subnet", "filled")

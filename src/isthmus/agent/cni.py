@@ -10,18 +10,17 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Any
 
 from isthmus.agent.cni_shim import VERSIONS
+from isthmus.compile.networks import GATEWAYS, MTU, UID, port_name
 from isthmus.model.intent import DEFAULT_MTU
 from isthmus.model.rows import Record
 
 Interface = IPv4Interface | IPv6Interface
 
-VERSION, FIELD, UNKNOWN, ENVIRONMENT, IO, DECODING, CONFIG, AGAIN = 1, 2, 3, 4, 5, 6, 7, 11
+VERSION, ENVIRONMENT, IO, DECODING, CONFIG, AGAIN = 1, 4, 5, 6, 7, 11
 """Error codes of the specification ("Error Codes")."""
 UNAVAILABLE = 50
 """Of STATUS: ADD cannot be served."""
 
-UID, SUBNET, GATEWAYS, MTU = (f"isthmus:{what}" for what in ("pod-uid", "subnet", "gateways", "mtu"))
-"""What the controller wrote into a Pod's port (`compile.networks`)."""
 _CONTAINER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _LINK = re.compile(r"^[^/\s:]{1,15}$")
 
@@ -53,7 +52,7 @@ class Request:
     @property
     def port(self) -> str:
         """The Pod's Logical_Switch_Port."""
-        return f"{self.pod}.{self.namespace}"
+        return port_name(self.namespace, self.pod)
 
     @property
     def link(self) -> str:

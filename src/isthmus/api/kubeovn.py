@@ -14,8 +14,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from isthmus.model.networks import DEFAULT_SUBNET, DEFAULT_VPC
+
 GROUP, VERSION = "kubeovn.io", "v1"
-DEFAULT_VPC, DEFAULT_SUBNET, JOIN_SUBNET = "ovn-cluster", "ovn-default", "join"
 
 
 @dataclass(frozen=True, slots=True)
