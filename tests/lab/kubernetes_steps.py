@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,6 +51,13 @@ def custom(kind: str, name: str, **spec: Any) -> Object:
 
 def namespace(name: str, **annotations: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "annotations": annotations}}
+
+
+def twins(lab: Lab, tenants: Iterable[str]) -> None:
+    """Makes tenants that all have one and the same network: a namespace, a Vpc and its Subnet each."""
+    for tenant in tenants:
+        web = custom("Subnet", f"{tenant}-web", vpc=tenant, cidrBlock="10.1.0.0/24,fd00:1::/64", namespaces=[tenant])
+        apply(lab, namespace(tenant), custom("Vpc", tenant, namespaces=[tenant]), web)
 
 
 def pod_spec(host: str = "", **more: Any) -> Object:

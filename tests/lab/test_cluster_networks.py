@@ -22,11 +22,11 @@ from .kubernetes_steps import (
     eventually,
     get,
     kubectl,
-    namespace,
     pod,
     pod_spec,
     ports,
     serving,
+    twins,
 )
 
 pytestmark = pytest.mark.lab
@@ -42,13 +42,7 @@ def cluster() -> Iterator[Lab]:
         lab = stack.enter_context(Lab.up(spec.load(str(FILE), name=unique_name())))
         as_service(lab)
         stack.enter_context(serving(lab))
-        for tenant in TENANTS:
-            apply(
-                lab,
-                namespace(tenant),
-                custom("Vpc", tenant, namespaces=[tenant]),
-                custom("Subnet", f"{tenant}-web", vpc=tenant, cidrBlock="10.1.0.0/24,fd00:1::/64", namespaces=[tenant]),
-            )
+        twins(lab, TENANTS)
         for tenant in TENANTS:
             kubectl(lab, "wait", "--for=condition=Ready", f"subnet/{tenant}-web", "--timeout=30s")
         yield lab

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,15 @@ from isthmus.lab.pytest_plugin import unique_name
 
 from .kubernetes_steps import (
     apply,
-    custom,
     delete,
     eventually,
     get,
     has_account,
     inside,
     kubectl,
-    namespace,
     pod,
     ports,
+    twins,
 )
 
 pytestmark = pytest.mark.lab
@@ -37,15 +35,8 @@ HOSTS = ("n1", "n2")
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Lab]:
     """Two tenants with one and the same network, each with a Pod on both nodes."""
-    with ExitStack() as stack:
-        lab = stack.enter_context(Lab.up(spec.load(str(FILE), name=unique_name())))
-        for tenant in TENANTS:
-            apply(
-                lab,
-                namespace(tenant),
-                custom("Vpc", tenant, namespaces=[tenant]),
-                custom("Subnet", f"{tenant}-web", vpc=tenant, cidrBlock="10.1.0.0/24,fd00:1::/64", namespaces=[tenant]),
-            )
+    with Lab.up(spec.load(str(FILE), name=unique_name())) as lab:
+        twins(lab, TENANTS)
         for tenant in TENANTS:
             eventually(lab, lambda t=tenant: has_account(lab, t), f"service account of {tenant}")  # type: ignore[misc]
             apply(lab, *(pod(f"on-{host}", host, tenant) for host in HOSTS))
