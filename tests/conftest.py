@@ -1,8 +1,15 @@
-"""A test that did not run proves nothing: any skip or expected failure fails the whole run."""
+"""A run that is what it says: interrupts work, and a test that did not run proves nothing: any skip fails it."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+
+def pytest_sessionstart() -> None:
+    """A shell lets what it starts in the background ignore interrupts, and so would every process that we interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
