@@ -35,6 +35,8 @@ class Changes:
     namespaces: set[str] = field(default_factory=set)
     pods: set[str] = field(default_factory=set)
     statefulsets: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+    api: set[str] = field(default_factory=set)
 
 
 class Cluster:
@@ -49,6 +51,12 @@ class Cluster:
         self.namespaces: Reflector[res.Namespace] = Reflector(res.Namespace, note("namespaces"), wake)
         self.pods: Reflector[res.Pod] = Reflector(res.Pod, note("pods"), wake)
         self.statefulsets: Reflector[res.StatefulSet] = Reflector(res.StatefulSet, note("statefulsets"), wake)
+        self.nodes: Reflector[res.Node] = Reflector(res.Node, note("nodes"), wake)
+        # Of all Services the one that leads to the API server.
+        only = {"fields": {"metadata.name": "kubernetes"}, "namespace": "default"}
+        self.services: Reflector[res.Service] = Reflector(res.Service, note("api"), wake, **only)
+        its = {"labels": {"kubernetes.io/service-name": "kubernetes"}, "namespace": "default"}
+        self.slices: Reflector[res.EndpointSlice] = Reflector(res.EndpointSlice, note("api"), wake, **its)
         self._client: AsyncClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: Problem | None = None
@@ -58,6 +66,7 @@ class Cluster:
 
     def _all(self) -> Iterator[Reflector[Any]]:
         yield from (self.vpcs, self.subnets, self.namespaces, self.pods, self.statefulsets)
+        yield from (self.nodes, self.services, self.slices)
 
     def start(self) -> None:
         try:

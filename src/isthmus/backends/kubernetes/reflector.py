@@ -42,21 +42,23 @@ def key(metadata: Metadata) -> str:
 
 
 class Reflector(Generic[Found]):
-    """Of one kind.
+    """Of one kind; all of them, or those that lightkube's `list` finds with the arguments `where`.
 
     objects  by key, current while the watch lives
     listed   everything has been listed once
     failure  why there is no watch now, or None
     """
 
-    def __init__(self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None], **where: Any
+    ) -> None:
         self.resource = resource
         self.objects: dict[str, Found] = {}
         self.listed = False
         self.failure: Problem | None = None
         self._changed, self._wake = changed, wake
         self._version = ""
-        self._where: dict[str, Any] = {"namespace": "*"} if issubclass(resource, NamespacedResource) else {}
+        self._where = ({"namespace": "*"} if issubclass(resource, NamespacedResource) else {}) | where
 
     async def run(self, client: AsyncClient) -> None:
         """Until cancelled."""
