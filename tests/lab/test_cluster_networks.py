@@ -76,7 +76,9 @@ def told(lab: Lab, kind: str, name: str, space: str = "default") -> set[str]:
 def test_a_vpc_is_a_router_and_a_subnet_a_switch_on_it(cluster: Lab) -> None:
     rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")
     assert {r["name"] for r in rows["Logical_Router"].values()} == {"ovn-cluster", *TENANTS}
-    assert {r["name"] for r in rows["Logical_Switch"].values()} == {"ovn-default", "red-web", "blue-web"}
+    links = {f"isthmus-nodes.{vpc}" for vpc in ("ovn-cluster", *TENANTS)}
+    subnets = {"ovn-default", "join", "red-web", "blue-web"}
+    assert {r["name"] for r in rows["Logical_Switch"].values()} == subnets | links
     (red,) = (r for r in rows["Logical_Router_Port"].values() if r["name"] == "red/red-web")
     assert set(red["networks"][1]) == {"10.1.0.1/24", "fd00:1::1/64"}
 

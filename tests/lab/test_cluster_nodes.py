@@ -146,7 +146,7 @@ def test_pods_of_the_default_vpc_reach_nodes_and_the_world_with_their_nodes_addr
             assert inside(cluster, "default", f"on-{host}", "ping", "-c", "1", "-W", "2", there)[0] == 0
         own = cluster.host(host).address
         code = f"import socket; s = socket.create_server(('{api}', 7777)); print(s.accept()[1][0])"
-        listener = cluster.popen("cluster", ["/usr/bin/python3", "-uc", code], stdout=subprocess.PIPE, text=True)
+        listener = cluster.popen("cluster", ["/usr/bin/python3", "-uc", code], stdout=subprocess.PIPE)
         eventually(cluster, lambda: "7777" in cluster.exec("cluster", ["ss", "-Hltn"]).stdout, "it listens")
         inside(cluster, "default", f"on-{host}", "busybox", "nc", "-w", "1", api, "7777")
         assert listener.communicate(timeout=10)[0].strip() == own
