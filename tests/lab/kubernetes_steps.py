@@ -115,10 +115,12 @@ def as_service(lab: Lab, site: str = "cluster", rights: str = "rbac.yaml", **kub
 
 
 @contextmanager
-def serving(lab: Lab) -> Iterator[subprocess.Popen[str]]:
+def serving(lab: Lab, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A running `serve`; what it says is in the lab's directory."""
     with (lab.state.directory / "serve.log").open("a") as log:
-        process = lab.popen("operator", ["isthmus", "serve"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = lab.popen(
+            "operator", ["isthmus", "serve", *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
         try:
             yield process
         finally:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from isthmus.backends.kubernetes.elements import FIELDS
 from isthmus.errors import WorldError
 from isthmus.lab import rpc, spec
 from isthmus.lab.lab import Lab
@@ -30,6 +31,9 @@ FILE = Path(__file__).with_name("kube-ovn.yaml")
 CLOUD = attach("cloud", "a", "a-web")
 RED = attach("cluster", "red", "red-web")
 DEFAULT_ROUTE = {"policy": "policyDst", "cidr": "0.0.0.0/0", "nextHopIP": "10.1.9.254", "ecmpMode": "", "bfdId": ""}
+PORT, MAC = "pod-a", "0a:00:00:00:00:11"
+"""Interface of the node that stands for a Pod's."""
+LISTEN = "127.0.0.1:9481"
 BUSY = "10.1.9.252"
 """Next hop of routes that somebody changes all the time."""
 THEIRS: Object = {
@@ -77,10 +81,33 @@ def kube_ovn(lab: Lab) -> Iterator[KubeOvn]:
     create(lab, custom("Vpc", DEFAULT), custom("Vpc", "red", **THEIRS))
     with found.running():
         eventually(lab, lambda: bool(found.vpc("red").get("status", {}).get("standby")), "Kube-OVN has made red")
-        nb = lab.site("cluster").nbctl
-        nb("lsp-add", "red-web", "a.red", "--", "lsp-set-addresses", "a.red", "0a:00:00:00:00:11 10.1.0.11 fd00:1::11")
-        nb("set", "Logical_Switch_Port", "a.red", "external_ids:vendor=kube-ovn", "external_ids:pod=red/a")
+        plug(lab)
         yield found
+
+
+def plug(lab: Lab) -> None:
+    """A Pod's port as Kube-OVN makes it, and an interface of the node in its place."""
+    nb = lab.site("cluster").nbctl
+    nb("lsp-add", "red-web", "a.red", "--", "lsp-set-addresses", "a.red", f"{MAC} 10.1.0.11 fd00:1::11")
+    nb("set", "Logical_Switch_Port", "a.red", "external_ids:vendor=kube-ovn", "external_ids:pod=red/a")
+    interface = ["type=internal", f'mac="{MAC}"', "external_ids:iface-id=a.red"]
+    for command in (
+        ["ovs-vsctl", "add-port", "br-int", PORT, "--", "set", "Interface", PORT, *interface],
+        ["sh", "-c", f"echo 0 >/proc/sys/net/ipv6/conf/{PORT}/disable_ipv6"],
+        ["ip", "link", "set", PORT, "up", "mtu", "1400"],
+        *(
+            ["ip", "address", "add", a, "dev", PORT, *more]
+            for a, *more in (["10.1.0.11/24"], ["fd00:1::11/64", "nodad"])
+        ),
+        *(
+            ["ip", "route", "add", to, "via", via]
+            for to, via in (("10.2.0.0/24", "10.1.0.1"), ("fd00:2::/64", "fd00:1::1"))
+        ),
+    ):
+        done = lab.host("n1").exec(command)
+        assert done.returncode == 0, (command, done.stderr)
+    # OVN marks the port as up when its chassis has it: that is no change of ours.
+    eventually(lab, lambda: "true" in nb("get", "Logical_Switch_Port", "a.red", "up"), "the port is up")
 
 
 def theirs(lab: Lab, kube_ovn: KubeOvn) -> dict[tuple[str, ...], Any]:
@@ -109,6 +136,17 @@ def assert_as(before: Mapping[tuple[str, ...], Any], lab: Lab, kube_ovn: KubeOvn
 
 def routes(vpc: Object) -> list[tuple[str, str]]:
     return [(r["cidr"], r["nextHopIP"]) for r in vpc["spec"].get("staticRoutes", ())]
+
+
+def metrics(lab: Lab) -> str:
+    """What `serve` says; "" until it does."""
+    ask = f"import urllib.request as r; print(r.urlopen('http://{LISTEN}/metrics').read().decode())"
+    return lab.exec("operator", ["python3", "-c", ask]).stdout
+
+
+def pinged(lab: Lab, address: str) -> bool:
+    """A machine of the other site answers what is sent over the Pod's port."""
+    return lab.host("n1").exec(["ping", "-c", "1", "-W", "1", "-I", PORT, address]).returncode == 0
 
 
 @pytest.fixture
@@ -147,9 +185,24 @@ def test_what_it_removes_none_of_ours_is_among(lab: Lab, kube_ovn: KubeOvn, join
     assert foreign(after) == foreign(before)
 
 
-def test_it_is_verified_and_traced(lab: Lab, joined: object) -> None:
+def test_it_is_verified_traced_and_explained(lab: Lab, joined: object) -> None:
     isthmus(lab, "verify")
     isthmus(lab, "trace", "cluster/a.red", "cloud/cloud-a-web-1")
+    found = isthmus(lab, "explain", "tenant-a/cluster")["object"]["objects"]
+    assert {o["table"]: o["show"] for o in found} == dict.fromkeys(FIELDS, "kubectl get vpc red -o yaml")
+
+
+@pytest.mark.parametrize("address", ["10.2.0.11", "fd00:2::b"])
+def test_packets_cross_by_what_kube_ovn_made_of_it(lab: Lab, kube_ovn: KubeOvn, address: str) -> None:
+    """A Pod's port is on the node; it is no Pod, and the node is what pings through it."""
+    before = theirs(lab, kube_ovn)
+    assert not pinged(lab, address)
+    write_interconnects(lab, {"tenant-a": [CLOUD, RED]})
+    isthmus(lab, "apply", "--wait", "programmed")
+    until(lambda: pinged(lab, address), f"{address} answers", lab.state.alive, timeout=30.0)
+    isthmus(lab, "disconnect", "tenant-a")
+    assert_as(before, lab, kube_ovn)
+    assert not pinged(lab, address)
 
 
 def test_edits_by_others_at_the_same_time_lose_nothing(lab: Lab, kube_ovn: KubeOvn) -> None:
@@ -216,7 +269,7 @@ def test_the_default_vpc_is_refused_with_the_reason(lab: Lab, kube_ovn: KubeOvn)
     (error,) = isthmus(lab, "apply", code=2)["errors"]
     assert error["code"] == "DefaultVpc"
     assert "policies" in error["message"] and "make a Vpc" in error["remedy"]
-    (found,) = (o for o in isthmus(lab, "status", code=1)["objects"] if o["kind"] == "Interconnect")
+    (found,) = (o for o in isthmus(lab, "status")["objects"] if o["kind"] == "Interconnect")
     accepted = next(c for c in found["conditions"] if c["type"] == "Accepted")
     assert (accepted["status"], accepted["reason"]) == ("False", "DefaultVpc")
     assert theirs(lab, kube_ovn) == before
@@ -240,10 +293,13 @@ def test_a_controller_that_would_remove_our_rows_is_seen_in_time(lab: Lab, kube_
 
 def test_a_site_that_does_not_say_who_keeps_its_networks_is_refused(lab: Lab, kube_ovn: KubeOvn) -> None:
     before = theirs(lab, kube_ovn)
-    as_service(lab, rights="rbac-kube-ovn.yaml")
+    as_service(lab)
     write_interconnects(lab, {"tenant-a": [CLOUD, RED]})
     (error,) = isthmus(lab, "apply", code=2)["errors"]
     assert error["code"] == "KeptByKubeOvn"
     assert "networkPlugin: kube-ovn" in error["remedy"]
+    with serving(lab, "--listen", LISTEN):
+        why = 'isthmus_unreachable{reason="KeptByKubeOvn",site="cluster"} 1.0'
+        eventually(lab, lambda: why in metrics(lab), "serve says that it keeps nothing there")
     as_service(lab, rights="rbac-kube-ovn.yaml", networkPlugin="kube-ovn")
     assert theirs(lab, kube_ovn) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import jsonpatch
 import pytest
 
 from isthmus.backends.changes import Change
-from isthmus.backends.kubernetes.elements import annotation, diff, edit, marked, plain, seen
+from isthmus.backends.kubernetes.elements import annotation, described, diff, edit, marked, plain, seen
 from isthmus.backends.kubernetes.resources import Metadata, VpcObject
 from isthmus.compile.vpc_kubeovn import POLICIES, ROUTES
 from isthmus.model.rows import Parent, Row
@@ -121,7 +122,10 @@ def test_an_element_with_more_to_it_is_another_element() -> None:
     assert plain(ROUTES, OURS) != plain(ROUTES, {**OURS, "routeTable": "rt"})
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"staticRoutes": 1}', '{"staticRoutes": {"a": 1}}'])
+GARBLED = ["", "{", "[]", '{"staticRoutes": 1}', '{"staticRoutes": {"a": 1}}', '{"staticRoutes": {"t/cluster/x": {}}}']
+
+
+@pytest.mark.parametrize("text", [*GARBLED, json.dumps({ROUTES: {"t": OURS}})])
 def test_a_garbled_annotation_says_nothing_and_is_mended(text: str) -> None:
     broken = vpc({ROUTES: [THEIRS, OURS]}, {annotation(US): text})
     assert not any(marked(broken, US).values())
@@ -142,6 +146,14 @@ def patched_by(owner: str, found: VpcObject, *desired: Row) -> VpcObject:
     operations = [o for o in edit(found, owner, work) if o["path"] != "/metadata/resourceVersion"]
     after = jsonpatch.apply_patch({"metadata": {}, "spec": dict(found.spec)}, operations)
     return vpc(after["spec"], after["metadata"]["annotations"])
+
+
+def test_explain_says_where_an_element_is_and_what_removes_it() -> None:
+    found = {d.table: d for d in described({"red": seen(joined(vpc(), ROUTE_ROW, GUARD_ROW), US)})}
+    assert found[ROUTES].name == "10.2.0.0/24 via 169.254.128.1"
+    assert found[ROUTES].show == "kubectl get vpc red -o yaml"
+    assert found[POLICIES].name == GUARD["match"]
+    assert {d.removes for d in found.values()} == {"isthmus disconnect t --site cluster"}
 
 
 def test_of_a_vpc_that_is_not_there_everything_is_missing() -> None:

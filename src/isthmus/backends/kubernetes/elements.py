@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.backends.changes import Change
+from isthmus.backends.described import Described
 from isthmus.backends.kubernetes.resources import VpcObject
 from isthmus.compile.vpc_kubeovn import POLICIES, ROUTES
 from isthmus.model.networks import DEFAULT_VPC
 from isthmus.model.rows import Parent, Row
 
-FIELDS = (ROUTES, POLICIES)
+NEEDED = {ROUTES: ("cidr", "nextHopIP"), POLICIES: ("priority", "match", "action")}
+"""Field of `Vpc.spec` -> what an element of ours has at least."""
+
+FIELDS = tuple(NEEDED)
 
 Element = Mapping[str, Any]
 
@@ -63,9 +67,15 @@ def marked(found: VpcObject, owner: str) -> Marks:
     """What the annotation says; what somebody garbled says nothing."""
     try:
         said = json.loads(found.metadata.annotations.get(annotation(owner), "{}"))
-        return {field: {str(k): dict(e) for k, e in said.get(field, {}).items()} for field in FIELDS}
+        written = {field: {str(k): dict(e) for k, e in said.get(field, {}).items()} for field in FIELDS}
     except (ValueError, TypeError, AttributeError):
         return {field: {} for field in FIELDS}
+    return {field: {k: e for k, e in of.items() if _is_ours(field, k, e)} for field, of in written.items()}
+
+
+def _is_ours(field: str, key: str, element: Element) -> bool:
+    """It has the form of what we write: Interconnect, attachment, and what it is."""
+    return key.count("/") >= 2 and all(name in element for name in NEEDED[field])
 
 
 def plain(field: str, element: Element) -> str:
@@ -109,6 +119,17 @@ def diff(interconnect: str, desired: Iterable[Row], vpcs: Mapping[str, Seen], st
 
 def _add(row: Row, *, deferred: bool) -> Change:
     return Change("add", row.table, row.key, None, row.columns, row.parent, deferred)
+
+
+def described(vpcs: Mapping[str, Seen]) -> Iterator[Described]:
+    """Our elements, for `explain`; the id of one is where it is."""
+    for vpc, found in sorted(vpcs.items()):
+        for field, elements in found.marks.items():
+            for key, each in sorted(elements.items()):
+                name = f"{each['cidr']} via {each['nextHopIP']}" if field == ROUTES else f"{each['match']}"
+                interconnect, attachment = key.split("/")[:2]
+                removes = f"isthmus disconnect {interconnect} --site {attachment}"
+                yield Described(field, key, f"vpc/{vpc}", name, f"kubectl get vpc {vpc} -o yaml", removes)
 
 
 def edit(found: VpcObject, owner: str, changes: Iterable[Change]) -> list[dict[str, Any]]:

@@ -20,9 +20,10 @@ from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.described import Described
 from isthmus.backends.kubernetes import resources as res
 from isthmus.backends.kubernetes.connect import connect
-from isthmus.backends.kubernetes.elements import Seen, diff, edit, plain, seen
+from isthmus.backends.kubernetes.elements import Seen, described, diff, edit, plain, seen
 from isthmus.backends.kubernetes.reflector import Reflector, refusal
 from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.backends.refusal import Refusal
@@ -205,6 +206,9 @@ class KubeOvnSite(OvnSite):
     @property
     def outside(self) -> str:  # type: ignore[override]
         return kubernetes(self.site.name)
+
+    def described(self) -> tuple[Described, ...]:
+        return tuple(described(self._seen))
 
     @property
     def calls(self) -> tuple[Call, ...]:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from isthmus.backends.changes import Call, Change, Owner, is_subnet
+from isthmus.backends.described import Described
 from isthmus.backends.openstack.api import Api
 from isthmus.backends.openstack.calls import Calls
-from isthmus.backends.openstack.described import Described, described
+from isthmus.backends.openstack.described import described
 from isthmus.backends.openstack.diff import diff
 from isthmus.backends.openstack.facts import NeutronFacts, doors, unseen
 from isthmus.backends.openstack.listing import Listing, fetch

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.described import Described
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.facts import NorthboundFacts
 from isthmus.backends.ovsdb.index import Index
@@ -191,6 +192,10 @@ class OvnSite(Store):
 
     asking = False
     """The first answer of an API is awaited. OVN alone has none to ask."""
+
+    def described(self) -> tuple[Described, ...]:
+        """What of ours the API keeps."""
+        return ()
 
     @property
     def calls(self) -> tuple[Call, ...]:
