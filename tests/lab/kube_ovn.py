@@ -57,7 +57,7 @@ class KubeOvn:
 
     # -- the API server -------------------------------------------------------------------------------------------
 
-    def ask(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
+    def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Object:
         url, net = f"{self._server}{path}", self._lab.state.path("operator")
         return request(net, method, url, body, {"Content-Type": kind}, self._tls)[0]
 
@@ -76,6 +76,10 @@ class KubeOvn:
                 raise
             return False
         return True
+
+    def patch(self, name: str, operations: list[Object]) -> None:
+        """A JSON patch. Raises WorldError with the server's words."""
+        self.ask("PATCH", f"/apis/kubeovn.io/v1/vpcs/{name}", operations, "application/json-patch+json")
 
     def _say(self, vpc: str, **status: Any) -> None:
         path = f"/apis/kubeovn.io/v1/vpcs/{vpc}/status"
