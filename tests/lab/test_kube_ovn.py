@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -242,17 +243,28 @@ def test_edits_by_others_at_the_same_time_lose_nothing(lab: Lab, kube_ovn: KubeO
 
 
 def test_a_patch_for_a_version_that_somebody_has_changed_is_refused(kube_ovn: KubeOvn) -> None:
-    """With the answer that means: read it again."""
-    seen = kube_ovn.vpc("red")
-    row = Change("add", ROUTES, "t/cluster/x", None, {"cidr": "10.66.0.0/24", "nextHopIP": "10.1.9.9"})
-    patch = edit(msgspec.convert(seen, VpcObject), "default", [row])
-    assert kube_ovn.replace(seen | {"metadata": seen["metadata"] | {"labels": {"changed": "x"}}})
-    with pytest.raises(WorldError, match=f": {CHANGED} "):
-        kube_ovn.patch("red", patch)
-    changed = kube_ovn.vpc("red")
-    del changed["metadata"]["labels"]
-    assert changed["spec"] == seen["spec"]
-    assert kube_ovn.replace(changed)
+    """With one of the answers that mean: read it again. Nothing of it is done, wherever its places are by then."""
+    start = kube_ovn.vpc("red")
+    added = Change("add", ROUTES, "t/cluster/x", None, {"cidr": "10.66.0.0/24", "nextHopIP": "10.1.9.9"})
+    kube_ovn.patch("red", edit(msgspec.convert(start, VpcObject), "default", [added]))
+    read = kube_ovn.vpc("red")
+    removal = edit(msgspec.convert(read, VpcObject), "default", [replace(added, op="remove")])
+    answers = set[str]()
+    for others in (THEIRS["staticRoutes"], [*read["spec"]["staticRoutes"], *THEIRS["staticRoutes"]]):
+        assert kube_ovn.replace(with_routes(kube_ovn.vpc("red"), others))
+        with pytest.raises(WorldError) as refused:
+            kube_ovn.patch("red", removal)
+        answers |= {str(code) for code in CHANGED if f": {code} " in str(refused.value)}
+        assert kube_ovn.vpc("red")["spec"]["staticRoutes"] == others
+    assert answers == {"409", "422"}
+    kube_ovn.patch(
+        "red", edit(msgspec.convert(kube_ovn.vpc("red"), VpcObject), "default", [replace(added, op="remove")])
+    )
+    assert kube_ovn.replace(with_routes(kube_ovn.vpc("red"), start["spec"]["staticRoutes"]))
+
+
+def with_routes(vpc: Object, wanted: list[Object]) -> Object:
+    return vpc | {"spec": vpc["spec"] | {"staticRoutes": wanted}}
 
 
 def test_an_element_that_somebody_takes_out_comes_back(lab: Lab, kube_ovn: KubeOvn, joined: object) -> None:

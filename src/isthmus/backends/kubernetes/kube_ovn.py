@@ -40,8 +40,12 @@ Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 AT_ONCE = 4
 """Interconnects whose requests are under way at the same time."""
 
-CHANGED, TRIES = 409, 20
-"""HTTP's answer where a `Vpc` has changed since it was read, and how often it is read again."""
+CHANGED, TRIES = (409, 422), 20
+"""HTTP's answers where a `Vpc` has changed since it was read, and how often it is read again.
+
+The second where not even the places of the patch are there: it is tried before versions are compared. Of a `Vpc` that
+has not changed it says that the patch is wrong.
+"""
 
 REMEMBERED = 100
 """Of the last changes that were accepted."""
@@ -263,9 +267,12 @@ class KubeOvnSite(OvnSite):
         """Change our elements in a version of the object that nobody has changed meanwhile. Raises WorldError."""
         assert self._api is not None
         resource: Any = res.VpcObject
+        refused: tuple[str, ApiError] | None = None
         try:
             for _ in range(TRIES):
                 found = await self._api.get(resource, vpc)
+                if refused and refused[0] == found.metadata.resource_version:
+                    raise refused[1]
                 work = edit(found, self._owner_name, changes)
                 if not work:
                     self._vpcs.learn(found)
@@ -276,8 +283,9 @@ class KubeOvnSite(OvnSite):
                 try:
                     made = await self._api.patch(resource, vpc, work, patch_type=PatchType.JSON)
                 except ApiError as error:
-                    if error.status.code != CHANGED:
+                    if error.status.code not in CHANGED:
                         raise
+                    refused = found.metadata.resource_version, error
                     continue
                 self._accepted += 1
                 what = f"PATCH vpcs/{vpc}: {', '.join(f'{c.op} {c.table} {c.key}' for c in changes)}"
