@@ -275,7 +275,7 @@ class KubeOvnSite(OvnSite):
                     raise refused[1]
                 work = edit(found, self._owner_name, changes)
                 if not work:
-                    self._vpcs.learn(found)
+                    # The watch has not told of it yet, or somebody else was faster.
                     return
                 if not self.client.has_lock or self._closing:
                     raise Conflict(Problem("Conflict", f"Vpc {vpc}: not sent: we are stopping, or lost the lock"))
@@ -290,7 +290,6 @@ class KubeOvnSite(OvnSite):
                 self._accepted += 1
                 what = f"PATCH vpcs/{vpc}: {', '.join(f'{c.op} {c.table} {c.key}' for c in changes)}"
                 self._recent.append(Call(what, made.metadata.resource_version, time.monotonic() - begun))
-                self._vpcs.learn(made)
                 return
         except ApiError as error:
             if error.status.code == 404:
