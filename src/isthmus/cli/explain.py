@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "word",
         metavar="ROW|NAME",
-        help="a row or an object in Neutron: its id (the first digits do), name or key; or INTERCONNECT[/ATTACHMENT]",
+        help="a row, or an object of an API: its id (the first digits do), name or key; or INTERCONNECT[/ATTACHMENT]",
     )
     parser.add_argument("--timeout", type=seconds, default=10.0, metavar="S", help="seconds to wait for databases (10)")
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from isthmus.backends.changes import Change
+from isthmus.backends.described import Described
 from isthmus.backends.openstack.api import Api
-from isthmus.backends.openstack.described import Described
 from isthmus.backends.openstack.listing import project_names
 from isthmus.backends.openstack.site import OpenStackSite
 from isthmus.backends.ovsdb.fetch import fetch
@@ -21,7 +21,7 @@ from isthmus.controller.world import World
 from isthmus.errors import Problem, WorldError
 from isthmus.model.facts import Subnet, Vpc
 from isthmus.model.intent import Attachment, Configuration, Fabric, Prefix, Site, VpcRef
-from isthmus.model.rows import IC_NB, Snapshot, nb, neutron
+from isthmus.model.rows import IC_NB, Snapshot, nb
 from isthmus.verify.admission import Gate
 from isthmus.verify.compare import Live
 from isthmus.verify.expect import Expectation, expect
@@ -111,7 +111,7 @@ class Wanted:
     groups: dict[str, str] = field(default_factory=dict)
     """Security group's id -> its name."""
     objects: dict[str, tuple[Described, ...]] = field(default_factory=dict)
-    """Neutron by its name in plans -> our objects there."""
+    """An API by its name in plans -> our objects there."""
 
 
 async def resolve(configuration: Configuration, timeout: float) -> Wanted:
@@ -131,9 +131,10 @@ async def resolve(configuration: Configuration, timeout: float) -> Wanted:
                 found.troubles[fabric_name(configuration, fabric)] = planner.foreign_claim
             for entry in planner.entries.values():
                 _add(found, entry, planner)
-            for name, site in planner.world.readable().items():
+            for site in planner.world.readable().values():
+                if site.outside:
+                    found.objects[site.outside] = site.described()
                 if isinstance(site, OpenStackSite):
-                    found.objects[neutron(name)] = site.described()
                     found.groups |= site.group_names()
         finally:
             await planner.world.stop()

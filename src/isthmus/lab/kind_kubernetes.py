@@ -143,7 +143,7 @@ def _ready(item: Json) -> bool:
 
 def _established(item: Json) -> bool:
     """A definition that is served."""
-    return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions", ()))
+    return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions") or ())
 
 
 def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None) -> Json:

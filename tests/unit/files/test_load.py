@@ -224,6 +224,11 @@ SPOILT_SPECS = [
         "FieldNotForType",
         "spec.openstack",
     ),
+    (
+        site("east", type="kubernetes", kubernetes="{kubeconfig: k, networkPlugin: calico}"),
+        "InvalidValue",
+        "spec.kubernetes.networkPlugin",
+    ),
     (site("east", type="ovm"), "InvalidValue", "spec.type"),
     (site("east", openstack="{cloud: c}"), "FieldNotForType", "spec.openstack"),
     (site("east", tls="{secretName: s}"), "NotYetHonoured", "spec.tls.secretName"),

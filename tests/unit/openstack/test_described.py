@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from isthmus.backends.openstack.described import Described, described
+from isthmus.backends.described import Described
+from isthmus.backends.openstack.described import described
 from isthmus.backends.openstack.listing import Listing
 from isthmus.backends.openstack.owned import owned
 

@@ -162,10 +162,11 @@ def test_figures_come_from_the_committed_run(docs: Path) -> None:
     assert "not measured yet" in filled(page, [])
 
 
-def test_the_site_of_the_cluster_document_is_valid(tmp_path: Path) -> None:
-    (block,) = yaml_blocks(ROOT / "docs" / "cluster.md")
+@pytest.mark.parametrize("page, plugin", [("cluster.md", "isthmus"), ("kube-ovn.md", "kube-ovn")])
+def test_the_site_of_a_document_about_clusters_is_valid(tmp_path: Path, page: str, plugin: str) -> None:
+    (block,) = yaml_blocks(ROOT / "docs" / page)
     (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
     for name, holds in (("ca", "CERTIFICATE"), ("isthmus", "CERTIFICATE"), ("isthmus-key", "PRIVATE KEY")):
         (tmp_path / f"{name}.pem").write_text(f"-----BEGIN {holds}-----\n", encoding="utf-8")
     (site,) = load(tmp_path).sites
-    assert site.kubeconfig == tmp_path / "kubeconfig"
+    assert (site.kubeconfig, site.plugin) == (tmp_path / "kubeconfig", plugin)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from isthmus.backends.changes import is_subnet
+from isthmus.backends.described import Described
 from isthmus.backends.openstack.listing import Object
 from isthmus.backends.openstack.owned import Owned
 
@@ -18,32 +18,6 @@ SHOW = {
     "security_group_rule": "openstack security group rule show {id}",
 }
 """Table -> the command that shows the object."""
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """`show` is a command of OpenStack's; `removes` says what of ours takes the object away."""
-
-    table: str
-    key: str
-    id: str
-    name: str
-    show: str
-    removes: str
-
-    def called(self, word: str, digits: int) -> bool:
-        """Its key, name or id; of an id the first `digits` are enough."""
-        return word in (self.key, self.name, self.id) or (len(word) >= digits and self.id.startswith(word))
-
-    def as_json(self) -> dict[str, str]:
-        return {
-            "table": self.table,
-            "key": self.key,
-            "id": self.id,
-            "name": self.name,
-            "show": self.show,
-            "removes": self.removes,
-        }
 
 
 def described(owned: Owned) -> tuple[Described, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.described import Described
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.facts import NorthboundFacts
 from isthmus.backends.ovsdb.index import Index
@@ -72,6 +73,14 @@ class OvnSite(Store):
         database = nb(self.site.name)
         found = self.diff(interconnect, desired.get(database, ()), owner)
         return {database: found} if found else {}
+
+    def objection(self, ref: VpcRef) -> Problem | None:
+        """Why nothing may be joined to a router, whatever it has; without the place in the documents."""
+        if not any(vpc.keeper == "kube-ovn" for vpc in self._facts.vpcs(ref)):
+            return None
+        said = f"site {self.site.name!r}: Kube-OVN keeps router {str(ref)!r}, and removes policies that it did not make"
+        remedy = "write type: kubernetes, and kubernetes: {networkPlugin: kube-ovn}, in that Site"
+        return Problem("KeptByKubeOvn", said, remedy=remedy)
 
     # -- SiteFacts ----------------------------------------------------------------------------------------
 
@@ -178,8 +187,15 @@ class OvnSite(Store):
 
     # -- what takes more than a transaction -------------------------------------------------------------------
 
+    outside = ""
+    """What the API keeps, by its name in plans."""
+
     asking = False
     """The first answer of an API is awaited. OVN alone has none to ask."""
+
+    def described(self) -> tuple[Described, ...]:
+        """What of ours the API keeps."""
+        return ()
 
     @property
     def calls(self) -> tuple[Call, ...]:
