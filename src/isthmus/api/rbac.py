@@ -14,7 +14,9 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": READ},
     {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": READ},
     {"apiGroups": ["kubeovn.io"], "resources": ["vpcs", "subnets"], "verbs": [*READ, "create"]},
+    {"apiGroups": ["kubeovn.io"], "resources": ["ips"], "verbs": [*READ, "create", "patch", "delete"]},
     {"apiGroups": ["kubeovn.io"], "resources": ["vpcs/status", "subnets/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
 ACCOUNT = {"kind": "ServiceAccount", "name": NAME, "namespace": NAME}
