@@ -27,6 +27,7 @@ def generated() -> dict[Path, str]:
     found = {STORED: schema, ROOT / "docs" / "schema" / "isthmus.json": schema}
     found[ROOT / "charts" / "isthmus" / "crds" / "kubeovn.yaml"] = crds.text()
     found[ROOT / "examples" / "kubernetes" / "rbac.yaml"] = rbac.text()
+    found[ROOT / "examples" / "kubernetes" / "rbac-kube-ovn.yaml"] = rbac.text(rbac.PURPOSE, rbac.BESIDE)
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     for page in pages():
         old = page.read_text(encoding="utf-8")

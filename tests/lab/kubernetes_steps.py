@@ -104,14 +104,14 @@ def ports(lab: Lab, site: str = "cluster") -> dict[str, Object]:
     return found
 
 
-def as_service(lab: Lab, site: str = "cluster") -> None:
-    """Let `serve` be the service account of the example, with its rights and no others."""
-    kubectl(lab, "apply", "-f", str(ROOT / "examples" / "kubernetes" / "rbac.yaml"))
+def as_service(lab: Lab, site: str = "cluster", rights: str = "rbac.yaml", **kubernetes: str) -> None:
+    """Let `serve` be the service account of an example, with its rights alone; `kubernetes`: more of the Site."""
+    kubectl(lab, "apply", "-f", str(ROOT / "examples" / "kubernetes" / rights))
     token = kubectl(lab, "create", "token", "isthmus", "--namespace=isthmus", "--duration=2h").strip()
     keys = operators_keys(lab.paths, site)
     context = (site, server(lab.site(site).address), {"certificate-authority": str(keys / "ca.pem")}, {"token": token})
     (lab.paths.operator / "service.kubeconfig").write_text(kubeconfig([context]))
-    set_site(lab, site, kubernetes={"kubeconfig": "../service.kubeconfig"})
+    set_site(lab, site, kubernetes={"kubeconfig": "../service.kubeconfig", **kubernetes})
 
 
 @contextmanager

@@ -378,3 +378,11 @@ def test_two_switches_of_one_name_both_count(pair: Deployment) -> None:
         pair.interconnects = {}
         pair.join("u", attach("east", name, f"of-{name}"), WEST)
         assert {e["code"] for e in pair.refused()} == {"Overlap"}
+
+
+def test_a_router_that_kube_ovn_keeps_is_left_to_a_site_that_says_so(pair: Deployment) -> None:
+    pair.sites["east"].nbctl("set Logical_Router a external_ids:vendor=kube-ovn")
+    pair.join("t", attach("east", "a", "web"), WEST)
+    before = foreign(pair.snapshot())
+    assert "Kube-OVN keeps router 'a'" in refused(pair, "KeptByKubeOvn", "spec.attachments[0].vpc")
+    assert foreign(pair.snapshot()) == before and not owned(pair.snapshot())["nb/east"]

@@ -132,6 +132,10 @@ class OpenStack(Strict):
 class Kubernetes(Strict):
     kubeconfig: Path
     context: Foreign | None = None
+    network_plugin: Literal["isthmus", "kube-ovn"] = Field(
+        "isthmus",
+        description="who keeps the cluster's own networks: `isthmus serve`, or a Kube-OVN that runs there already",
+    )
 
 
 class Bfd(Strict):

@@ -219,6 +219,7 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         cloud=cloud.get("cloud") or "",
         kubeconfig=draft.base / cluster["kubeconfig"] if cluster.get("kubeconfig") else None,
         context=cluster.get("context") or "",
+        plugin=cluster.get("networkPlugin") or "isthmus",
         origin=draft.origin,
     )
 

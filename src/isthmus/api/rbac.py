@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -19,13 +19,19 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
+BESIDE: tuple[dict[str, list[str]], ...] = (
+    {"apiGroups": ["kubeovn.io"], "resources": ["vpcs"], "verbs": [*READ, "patch"]},
+    {"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["kube-ovn-controller"], "verbs": READ},
+)
+"""Where Kube-OVN keeps the networks."""
+PURPOSE = "What Isthmus may do where Kube-OVN keeps the networks: read Vpcs, and change routes and policies in them."
 ACCOUNT = {"kind": "ServiceAccount", "name": NAME, "namespace": NAME}
 
 
-def role() -> dict[str, Any]:
+def role(rules: Sequence[Mapping[str, list[str]]] = RULES) -> dict[str, Any]:
     """The ClusterRole."""
     meta = {"apiVersion": f"{GROUP}/v1", "kind": "ClusterRole", "metadata": {"name": NAME}}
-    return meta | {"rules": [{key: list(words) for key, words in rule.items()} for rule in RULES]}
+    return meta | {"rules": [{key: list(words) for key, words in rule.items()} for rule in rules]}
 
 
 def binding(subject: Mapping[str, str]) -> dict[str, Any]:
@@ -34,10 +40,10 @@ def binding(subject: Mapping[str, str]) -> dict[str, Any]:
     return meta | {"roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": NAME}, "subjects": [dict(subject)]}
 
 
-def text() -> str:
+def text(purpose: str = __doc__ or "", rules: Sequence[Mapping[str, list[str]]] = RULES) -> str:
     """All of it for a service account, as one YAML stream."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAME}}
-    documents = [space, account, role(), binding(ACCOUNT)]
+    documents = [space, account, role(rules), binding(ACCOUNT)]
     stream: str = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=None, width=110)
-    return f"# {(__doc__ or '').strip()}\n{stream}"
+    return f"# {purpose.strip()}\n{stream}"

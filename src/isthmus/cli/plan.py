@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}
 
+LATER = {"kubernetes": "when Kube-OVN has made OVN's rows of what it has"}
+"""Beginning of a database's name -> what its deferred changes wait for, where that is not ovn-ic."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -38,7 +41,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         if changes:
             out.line(f"{name}:")
         for change in changes:
-            _print(change, out)
+            _print(change, out, LATER.get(name.partition("/")[0], "when ovn-ic has made the switch"))
     if not databases:
         out.line("nothing else to do" if left else "nothing to do")
     for name, why in found.left.items():
@@ -88,8 +91,8 @@ def _plain(value: object) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _print(change: Change, out: Output) -> None:
-    later = " (when ovn-ic has made the switch)" if change.deferred else ""
+def _print(change: Change, out: Output, when: str) -> None:
+    later = f" ({when})" if change.deferred else ""
     out.line(f"  {SIGNS[change.op]} {change.table} {change.key}{later}")
     for name, value in sorted(change.columns.items()):
         if name != "external_ids" and value not in (None, "") and (value or isinstance(value, int)):

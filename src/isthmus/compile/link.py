@@ -19,6 +19,14 @@ def rows(joined: Joined, side: Side) -> Iterator[Row]:
     yield maker.switch_port("link-edge-port", "link-edge", on_switch(joined, side))
 
 
+def vpc_end(joined: Joined, side: Side) -> Iterator[Row]:
+    """The switch and the VPC router's port on it, as rows: where ports of a router are left to whoever made them."""
+    maker = Maker(joined, side)
+    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": {"isthmus:link": "vpc"}})
+    yield router_port(joined, side, "link-vpc", VPC, maker.on_vpc("ports"))
+    yield maker.switch_port("link-vpc-port", "link-vpc", on_switch(joined, side))
+
+
 def router_port(joined: Joined, side: Side, what: str, host: int, on_router: Parent) -> Row:
     maker = Maker(joined, side)
     columns: dict[str, Value] = {

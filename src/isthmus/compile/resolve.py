@@ -92,6 +92,14 @@ class _Resolver:
                     "tunnelled one: OVN gives it no port that is carried elsewhere",
                     "give it an external network of type flat or vlan, or none",
                 )
+            if found[0].default:
+                self._problem(
+                    "DefaultVpc",
+                    "vpc",
+                    f"{str(ref)!r} is the default Vpc of the Kube-OVN of site {site!r}: what its Pods send follows "
+                    "Kube-OVN's own policies to the node before any route is asked",
+                    "make a Vpc, and in it the Subnets that are to be joined",
+                )
             return found[0]
         known = not ref.project or self.facts.has_project(ref.project)
         if not found and not known:
@@ -204,6 +212,10 @@ class _Resolver:
 
     def _define(self, vpc: Vpc, ref: SubnetRef, standing: tuple[VpcPort, ...]) -> tuple[Defined, Subnet] | None:
         assert ref.name is not None
+        if vpc.keeper == "kube-ovn":
+            said = f"subnet {ref.name!r} cannot be defined where Kube-OVN keeps the networks"
+            self._problem("NotHonoured", ref.field, said, f"create a Subnet in Vpc {vpc.name!r}, and name it here")
+            return None
         for switch in self.facts.switches(ref.name, vpc):
             if switch.owned != self._key(ref):
                 self._problem(

@@ -13,9 +13,7 @@ from isthmus.model.rows import Row
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     maker = Maker(joined, side)
     yield from subnets.rows(joined, side)
-    yield maker.row("Logical_Switch", "link", {"name": maker.name("link"), "external_ids": {"isthmus:link": "vpc"}})
-    yield link.router_port(joined, side, "link-vpc", link.VPC, maker.on_vpc("ports"))
-    yield maker.switch_port("link-vpc-port", "link-vpc", link.on_switch(joined, side))
+    yield from link.vpc_end(joined, side)
     yield from routes.on_vpc(joined, side)
     door = dict.fromkeys((4, 6), maker.name("link-vpc"))
     yield from policies.on_vpc(joined, side, door, maker.on_vpc("policies"))

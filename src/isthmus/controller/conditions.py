@@ -67,7 +67,7 @@ def _unwanted(entry: Entry, world: World) -> Verdict:
     if entry.lingering and not any(entry.changes.values()):
         waits = (s if s in world.sites else f"{s}, which no document names" for s in entry.lingering)
         return "False", "Removing", f"its transit switch waits for the gateway chassis of {'; '.join(waits)}"
-    left = "objects of it stand in Neutron" if entry.only_calls else "rows of it stand"
+    left = "objects of it stand in Neutron or a cluster" if entry.only_calls else "rows of it stand"
     return "False", "NotInDocuments", f"{left}, but no document names it; apply --prune removes them, or says why not"
 
 

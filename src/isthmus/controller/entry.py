@@ -8,6 +8,11 @@ from isthmus.backends.changes import Change
 from isthmus.compile.view import Joined, Side
 from isthmus.errors import Problem
 from isthmus.model.intent import Interconnect
+from isthmus.model.rows import kubernetes, neutron
+
+CLUSTERS = kubernetes("")
+APIS = (neutron(""), CLUSTERS)
+"""Beginnings of the names of what is no database."""
 
 
 @dataclass
@@ -51,6 +56,8 @@ class Entry:
         if self.calls:
             if self.refusal is not None:
                 return self.refusal.code, self.refusal.advice
+            if any(changes for database, changes in self.changes.items() if database.startswith(CLUSTERS)):
+                return "WaitingForKubeOvn", "Kube-OVN has not made every route and policy of its Vpc yet; does it run?"
             return "WaitingForNeutron", "Neutron is still being asked for networks, routes or rules"
         if all(c.deferred for changes in self.changes.values() for c in changes):
             says = "ovn-ic has not made the transit switch's copy, or numbered its port, yet; does it run?"
@@ -60,12 +67,12 @@ class Entry:
     @property
     def calls(self) -> bool:
         """Something is left to ask an API for."""
-        return any(changes for database, changes in self.changes.items() if database.startswith("neutron/"))
+        return any(changes for database, changes in self.changes.items() if database.startswith(APIS))
 
     @property
     def only_calls(self) -> bool:
         """And nothing to write to a database."""
-        return self.calls and not any(c for d, c in self.changes.items() if not d.startswith("neutron/"))
+        return self.calls and not any(c for d, c in self.changes.items() if not d.startswith(APIS))
 
     @property
     def clean(self) -> bool:

@@ -17,6 +17,7 @@ from isthmus.backends.changes import Change, Owner
 from isthmus.backends.kubernetes import read
 from isthmus.backends.kubernetes import resources as res
 from isthmus.backends.kubernetes.cluster import Changes, Cluster
+from isthmus.backends.ovsdb.facts import KUBE_OVN
 from isthmus.backends.ovsdb.networks import NetworkStore
 from isthmus.compile import networks as rows
 from isthmus.compile.estate import Estate, Held, key
@@ -112,6 +113,12 @@ class Networks:
         if strangers := sorted(self.store.index.installations.keys() - {self._owner.installation}):
             said = f"site {self.site.name!r}: networks of another cluster ({', '.join(strangers)}) are in its database"
             return Problem("OtherInstallation", said, remedy="name the right database, or remove those rows")
+        if any(
+            row["external_ids"].get("vendor") == KUBE_OVN for row in self.store.client.rows["Logical_Router"].values()
+        ):
+            said = f"site {self.site.name!r}: Kube-OVN keeps the networks of this cluster"
+            remedy = f"write networkPlugin: {KUBE_OVN} in spec.kubernetes of the Site, or remove Kube-OVN and its rows"
+            return Problem("KeptByKubeOvn", said, remedy=remedy)
         return None
 
     async def step(self) -> bool:

@@ -183,6 +183,7 @@ class Planner:
             tuple(site.chassis_version for site in sites),
             tuple(site.nb_global.get("name") for site in sites),
             tuple(site.has_project(a.vpc.project or "") for a, site in zip(attachments, sites, strict=True)),
+            tuple(site.objection(a.vpc) for a, site in zip(attachments, sites, strict=True)),
             tuple(site.version for site in sites) if looks_further else (),
         )
         if entry.resolved_from == seen:
@@ -226,6 +227,11 @@ class Planner:
                 "spec.zone",
                 f"write zone: {actual}",
             )
+        if objection := site.objection(attachment.vpc):
+            origin = intent.origin
+            place = origin.file, origin.document, f"{attachment.field}.vpc"
+            text = f"interconnect {intent.name!r}: {objection.message}"
+            yield Problem(objection.code, text, *place, objection.remedy)
         if any(
             a is not attachment and a.site == attachment.site and a.vpc == attachment.vpc for a in intent.attachments
         ):

@@ -9,7 +9,6 @@ from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.controller import records
 from isthmus.controller.entry import Entry
 from isthmus.errors import Problem
-from isthmus.model.rows import neutron
 
 
 def noted(entry: Entry, readable: Mapping[str, OvnSite]) -> dict[str, str]:
@@ -19,7 +18,7 @@ def noted(entry: Entry, readable: Mapping[str, OvnSite]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, site in readable.items():
-        if entry.compiled_from is not None and not entry.changes.get(neutron(name)):
+        if entry.compiled_from is not None and not entry.changes.get(site.outside):
             continue
         own = site.refusal(entry.name)
         text = _text(own) if own else "" if site.called(entry.name) else records.refused(entry.name, site)

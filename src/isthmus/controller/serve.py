@@ -20,7 +20,7 @@ from isthmus.controller.conditions import Condition, conditions, refused
 from isthmus.controller.once import CONNECT
 from isthmus.controller.planner import Planner
 from isthmus.controller.wanted import Wanted, wanted
-from isthmus.controller.world import World, wait_for
+from isthmus.controller.world import World, not_installed, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
 from isthmus.model.intent import Configuration, Fabric, Site
@@ -174,17 +174,14 @@ class Serve:
 
 
 def _networks(sites: Iterable[Site]) -> dict[str, Networks]:
-    """Of those that are clusters, by name. Raises WorldError where what speaks to them is not installed."""
-    clusters = [site for site in sites if site.type == "kubernetes"]
+    """Of clusters that Kube-OVN does not keep, by name. Raises WorldError where their client is not installed."""
+    clusters = [site for site in sites if site.type == "kubernetes" and site.plugin == "isthmus"]
     if not clusters:
         return {}
     try:
         from isthmus.controller.networks import Networks  # noqa: PLC0415  # its client is an extra
     except ImportError as error:
-        remedy = "pip install 'isthmus[kubernetes]'"
-        raise WorldError(
-            Problem("NotInstalled", f"sites of type kubernetes need {error.name}", remedy=remedy)
-        ) from error
+        raise not_installed(error) from error
     return {site.name: Networks(site) for site in clusters}
 
 

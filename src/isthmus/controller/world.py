@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from isthmus.backends.openstack.site import OpenStackSite
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.fabric import FabricStore
 from isthmus.backends.ovsdb.site import OvnSite
-from isthmus.errors import Problem
+from isthmus.errors import Problem, WorldError
 from isthmus.model.intent import Fabric, Site
 
 LISTING = 5.0
 """Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
-BACKENDS: Mapping[str, type[OvnSite]] = {"ovn": OvnSite, "openstack": OpenStackSite, "kubernetes": OvnSite}
-"""Type of a site -> what reads and writes it for Interconnects: a cluster's Vpcs and Subnets are OVN's rows."""
+
+def _kube_ovn() -> type[OvnSite]:
+    try:
+        from isthmus.backends.kubernetes.kube_ovn import KubeOvnSite  # noqa: PLC0415  # its client is an extra
+    except ImportError as error:
+        raise not_installed(error) from error
+    return KubeOvnSite
+
+
+BACKENDS: Mapping[str, Callable[[], type[OvnSite]]] = {
+    "ovn": lambda: OvnSite,
+    "openstack": lambda: OpenStackSite,
+    "isthmus": lambda: OvnSite,
+    "kube-ovn": _kube_ovn,
+}
+"""Type of a site, or who keeps a cluster's networks -> what reads and writes it for Interconnects.
+
+Vpcs and Subnets of a cluster whose networks are ours are rows like others.
+"""
+
+
+def backend(site: Site) -> type[OvnSite]:
+    """Raises WorldError where what speaks to a cluster is not installed."""
+    return BACKENDS[site.plugin if site.type == "kubernetes" else site.type]()
+
+
+def not_installed(error: ImportError) -> WorldError:
+    remedy = "pip install 'isthmus[kubernetes]'"
+    return WorldError(Problem("NotInstalled", f"sites of type kubernetes need {error.name}", remedy=remedy))
 
 
 class World:
@@ -26,7 +53,7 @@ class World:
         self.woken = asyncio.Event()
         self.writes = writes
         self.fabric = FabricStore(fabric, self.woken.set, writes=writes)
-        self.sites = {s.name: BACKENDS[s.type](s, fabric.owner, self.woken.set, writes=writes) for s in sites}
+        self.sites = {s.name: backend(s)(s, fabric.owner, self.woken.set, writes=writes) for s in sites}
         self._heard: set[str] = set()
         self._lost: dict[str, float] = {}
 

@@ -12,7 +12,7 @@ from isthmus.compile.probes import SITE
 from isthmus.controller.entry import Entry
 from isthmus.controller.planner import Planner
 from isthmus.errors import Conflict, WorldError
-from isthmus.model.rows import IC_NB, nb, neutron
+from isthmus.model.rows import IC_NB, nb
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ class Writer:
             await self._send(IC_NB, self._work(IC_NB), self._to_fabric)
         failed = {e.name for e in self._planner.entries.values() if e.failed}
         await asyncio.gather(*(self._site(name, failed) for name in sorted(pending)))
-        # Rows first: the guard of a router stands before Neutron is asked for routes.
+        # Rows first: the guard of a router stands before an API is asked for routes.
         self._call({e.name for e in self._planner.entries.values() if e.failed} | self._conflicting)
         return self._committed > before
 
     def _call(self, failed: set[str]) -> None:
         for name, site in self._world.readable().items():
-            database = neutron(name)
+            database = site.outside
             waiting = [e for e in self._planner.entries.values() if e.name not in failed and e.changes.get(database)]
             # A site makes calls for a few at once: whoever has waited longest comes first.
             for entry in sorted(waiting, key=lambda e: self._called.get((name, e.name), 0)):
@@ -170,5 +170,6 @@ def planned(planner: Planner) -> dict[str, list[Change]]:
             rows.insert(0, Change("change", "NB_Global", "settings", None, dict(site.settings())))
         rows += [c for e in planner.entries.values() for c in e.changes.get(nb(name), ())]
         found[nb(name)] = rows
-        found[neutron(name)] = [c for e in planner.entries.values() for c in e.changes.get(neutron(name), ())]
+        if site.outside:
+            found[site.outside] = [c for e in planner.entries.values() for c in e.changes.get(site.outside, ())]
     return found

@@ -65,12 +65,14 @@ class Vpc:
     name: str
     ports: tuple[VpcPort, ...]
     foreign_routes: tuple[ForeignRoute, ...] = ()
-    keeper: Literal["ovn", "neutron"] = "ovn"
-    """Who writes the router's rows: whoever has the northbound database, or Neutron alone."""
+    keeper: Literal["ovn", "neutron", "kube-ovn"] = "ovn"
+    """Who writes the router's rows: whoever has the northbound database, or Neutron or Kube-OVN alone."""
     project: str = ""
     """Id of the Neutron project that owns it."""
     pinned: bool = False
     """It runs on one chassis (NB `options:chassis`), so that it may have no port on another."""
+    default: bool = False
+    """A cluster's default Vpc, which Kube-OVN routes by policies of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class Site:
     """Absolute; only on `kubernetes`."""
     context: str = ""
     """Of the kubeconfig; "": its current one."""
+    plugin: Literal["isthmus", "kube-ovn"] = "isthmus"
+    """Who keeps the cluster's own networks; only on `kubernetes`."""
     origin: Origin = Origin()
 
 

@@ -33,12 +33,18 @@ def neutron(site: str) -> str:
     return f"neutron/{site}"
 
 
+def kubernetes(site: str) -> str:
+    """Name of a cluster's API server in plans."""
+    return f"kubernetes/{site}"
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The row whose set `column` holds a child.
 
     Exactly one of: `key`, an owned row of the same plan; `uuid`, a foreign row that the facts showed;
-    `name`, a row that ovn-ic is about to make (the switch of a transit switch) or a router that Neutron has made;
+    `name`, a row that ovn-ic is about to make (the switch of a transit switch), a router that Neutron has made, or a
+            `Vpc` of a cluster;
     `network`, the key of a Neutron network of ours, of which Neutron is about to make a switch. Until such a row is
     there the child waits.
     """

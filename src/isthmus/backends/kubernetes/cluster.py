@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from lightkube import AsyncClient, KubeConfig
-from lightkube.core.exceptions import ApiError, ConfigError, LoadResourceError
+from lightkube import AsyncClient
+from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from isthmus.backends.kubernetes import resources as res
+from isthmus.backends.kubernetes.connect import connect
 from isthmus.backends.kubernetes.reflector import Reflector, refusal
 from isthmus.errors import Problem
 
 log = logging.getLogger(__name__)
 
-MANAGER = "isthmus"
-"""Field manager of what we write."""
-TIMEOUT = 15.0
-"""Seconds until a request that is no watch must be answered."""
 MISSING, CONFLICT, UNPROCESSABLE = 404, 409, 422
 REPLACED = (MISSING, CONFLICT, UNPROCESSABLE)
 """What the server answers to a patch that names the uid of an object that is no more."""
@@ -65,14 +62,11 @@ class Cluster:
         yield from (self.vpcs, self.subnets, self.namespaces, self.pods, self.statefulsets, self.ips)
 
     def start(self) -> None:
-        try:
-            config = KubeConfig.from_file(self._kubeconfig).get(context_name=self._context or None)
-            # Watches are held open: nothing bounds their number but the kinds.
-            self._client = AsyncClient(config, timeout=httpx2.Timeout(TIMEOUT), trust_env=False, field_manager=MANAGER)
-        except (ConfigError, LoadResourceError, OSError, KeyError, ValueError) as error:
-            said = f"{self._kubeconfig}: {error or type(error).__name__}"
-            self._failure = Problem("BadKubeconfig", said, remedy="mend spec.kubernetes of the Site")
+        client = connect(self._kubeconfig, self._context)
+        if isinstance(client, Problem):
+            self._failure = client
             return
+        self._client = client
         self._tasks = [asyncio.create_task(each.run(self._client)) for each in self._all()]
 
     async def stop(self) -> None:

@@ -42,14 +42,16 @@ def key(metadata: Metadata) -> str:
 
 
 class Reflector(Generic[Found]):
-    """Of one kind.
+    """Of one kind; `name`: only objects that are called so.
 
     objects  by key, current while the watch lives
     listed   everything has been listed once
     failure  why there is no watch now, or None
     """
 
-    def __init__(self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None], name: str = ""
+    ) -> None:
         self.resource = resource
         self.objects: dict[str, Found] = {}
         self.listed = False
@@ -57,6 +59,8 @@ class Reflector(Generic[Found]):
         self._changed, self._wake = changed, wake
         self._version = ""
         self._where: dict[str, Any] = {"namespace": "*"} if issubclass(resource, NamespacedResource) else {}
+        if name:
+            self._where["fields"] = {"metadata.name": name}
 
     async def run(self, client: AsyncClient) -> None:
         """Until cancelled."""
@@ -105,6 +109,10 @@ class Reflector(Generic[Found]):
             self._put(key(item.metadata), None if what == "DELETED" else item)
             self._version = item.metadata.resource_version
             self._wake()
+
+    def learn(self, item: Found) -> None:
+        """What the server answered to a change of ours: the watch will say it too, some time later."""
+        self._put(key(item.metadata), item)
 
     def _put(self, name: str, item: Found | None) -> None:
         before = self.objects.get(name)

@@ -113,6 +113,38 @@ class Vpc(GlobalResource, Struct, frozen=True):
     status: dict[str, Any] = {}
 
 
+class VpcObject(GlobalResource, Struct, frozen=True):
+    """A `Vpc` with all that its spec says: of elements that are not ours nothing must be lost."""
+
+    _api_info = _info("kubeovn.io", "v1", "Vpc", "vpcs")
+    metadata: Metadata
+    spec: dict[str, Any] = {}
+    status: dict[str, Any] = {}
+
+
+class Container(Struct, frozen=True):
+    command: list[str] = []
+    args: list[str] = []
+
+
+class PodTemplateSpec(Struct, frozen=True):
+    containers: list[Container] = []
+
+
+class PodTemplate(Struct, frozen=True):
+    spec: PodTemplateSpec = PodTemplateSpec()
+
+
+class DeploymentSpec(Struct, frozen=True):
+    template: PodTemplate = PodTemplate()
+
+
+class Deployment(NamespacedResourceG, Struct, frozen=True):
+    _api_info = _info("apps", "v1", "Deployment", "deployments")
+    metadata: Metadata
+    spec: DeploymentSpec = DeploymentSpec()
+
+
 class Requirement(Struct, frozen=True):
     key: str = ""
     operator: str = ""

@@ -22,6 +22,7 @@ from isthmus.backends.openstack.listing import Listing, fetch
 from isthmus.backends.openstack.lost import Lost, Turns
 from isthmus.backends.openstack.owned import Owned, Place, owned
 from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.backends.refusal import FIRST_RETRY, LAST_RETRY, Refusal
 from isthmus.compile.record import SIDES, parse
 from isthmus.compile.vpc_neutron import PEERS
 from isthmus.errors import Conflict, IsthmusError, Problem, WorldError
@@ -42,9 +43,6 @@ GATHER = 0.1
 
 SPACING = 1.0
 """Seconds between two listings that rows ask for: somebody else's thousand ports are not a thousand listings."""
-
-FIRST_RETRY, LAST_RETRY = 1.0, 30.0
-"""Seconds until an API that failed is asked again, and until a refused change is tried again; doubling."""
 
 AT_ONCE = 4
 """Interconnects whose calls are under way at the same time."""
@@ -72,7 +70,7 @@ class OpenStackSite(OvnSite):
         self._compared: dict[str, tuple[int, dict[Place, str]]] = {}
         """Interconnect -> which version of its objects the last changes were made for, and ids of those that stay."""
         self._closing = False
-        self._refused: dict[str, _Refusal] = {}
+        self._refused: dict[str, Refusal] = {}
         self._called: set[str] = set()
         self._turns, self._lost = Turns(), Lost(self.client.rows, self.index, wake)
         self._relist = asyncio.Lock()
@@ -310,6 +308,10 @@ class OpenStackSite(OvnSite):
     # -- writing ----------------------------------------------------------------------------------------------
 
     @property
+    def outside(self) -> str:  # type: ignore[override]
+        return neutron(self.site.name)
+
+    @property
     def calls(self) -> tuple[Call, ...]:
         return tuple(self.api.recent)
 
@@ -373,7 +375,7 @@ class OpenStackSite(OvnSite):
                 self._wake()
 
     def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
-        self._refused[interconnect] = _Refusal(problem, changes, self._refused.get(interconnect))
+        self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
 
     def _run(self, changes: list[Change], known: Mapping[Place, str]) -> None:
         assert self._listing is not None
@@ -381,22 +383,6 @@ class OpenStackSite(OvnSite):
 
     def _may(self) -> bool:
         return self.client.has_lock and not self._closing
-
-
-class _Refusal:
-    """What was refused, and when it may be tried again: at once where something else is wanted now."""
-
-    def __init__(self, problem: Problem, changes: Sequence[Change], before: _Refusal | None) -> None:
-        self._changes = list(changes)
-        self.problem: Problem
-        same = before is not None and before._changes == self._changes
-        # The rows tell of it; they need not be written again for another request id.
-        self.problem = before.problem if before and same and before.problem.code == problem.code else problem
-        self._delay: float = min(2 * before._delay, LAST_RETRY) if before and same else FIRST_RETRY
-        self._until = asyncio.get_running_loop().time() + self._delay
-
-    def again(self, changes: Sequence[Change]) -> bool:
-        return self._changes != list(changes) or asyncio.get_running_loop().time() >= self._until
 
 
 def _tells(table: str, old: Record | None, new: Record | None) -> bool:

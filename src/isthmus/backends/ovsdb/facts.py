@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from isthmus.backends.ovsdb.index import Index
@@ -13,6 +13,9 @@ from isthmus.model.intent import VpcRef
 from isthmus.model.rows import KEY, OWNER
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+KUBE_OVN = "kube-ovn"
+"""`external_ids:vendor` of every row that Kube-OVN's controller makes."""
 
 
 class NorthboundFacts:
@@ -70,7 +73,11 @@ class NorthboundFacts:
     def _read(self, uuid: str) -> Vpc:
         router = self._rows["Logical_Router"][uuid]
         ports = tuple(sorted(self._ports(router), key=lambda p: p.name))
-        return Vpc(self._site, uuid, router["name"], ports, tuple(self._foreign_routes(router)))
+        routes = tuple(self._foreign_routes(router))
+        if router["external_ids"].get("vendor") != KUBE_OVN:
+            return Vpc(self._site, uuid, router["name"], ports, routes)
+        routes = tuple(r for r in routes if _leads_elsewhere(r, ports))
+        return Vpc(self._site, uuid, router["name"], ports, routes, keeper="kube-ovn")
 
     def _ports(self, router: Mapping[str, Any]) -> Iterator[VpcPort]:
         for uuid in router["ports"]:
@@ -143,6 +150,19 @@ class NorthboundFacts:
                 continue
             for port in self._index.named.get(("Logical_Router_Port", row["options"].get("router-port", "")), ()):
                 yield self._index.root(port)
+
+
+def _leads_elsewhere(route: ForeignRoute, ports: tuple[VpcPort, ...]) -> bool:
+    """False of a route that Kube-OVN made for us, over a link of ours; and of one that nothing leads to (any more).
+
+    OVN leaves out a route whose next hop is in no network of its router.
+    """
+    try:
+        hop = ip_address(route.nexthop)
+    except ValueError:
+        return True
+    over = [p for p in ports if any(hop in n.network for n in p.networks)]
+    return any(p.owned is None for p in over)
 
 
 def _all_link_local(networks: tuple[Interface, ...]) -> bool:

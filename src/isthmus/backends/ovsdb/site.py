@@ -73,6 +73,14 @@ class OvnSite(Store):
         found = self.diff(interconnect, desired.get(database, ()), owner)
         return {database: found} if found else {}
 
+    def objection(self, ref: VpcRef) -> Problem | None:
+        """Why nothing may be joined to a router, whatever it has; without the place in the documents."""
+        if not any(vpc.keeper == "kube-ovn" for vpc in self._facts.vpcs(ref)):
+            return None
+        said = f"site {self.site.name!r}: Kube-OVN keeps router {str(ref)!r}, and removes policies that it did not make"
+        remedy = "write type: kubernetes, and kubernetes: {networkPlugin: kube-ovn}, in that Site"
+        return Problem("KeptByKubeOvn", said, remedy=remedy)
+
     # -- SiteFacts ----------------------------------------------------------------------------------------
 
     def vpcs(self, ref: VpcRef) -> tuple[Vpc, ...]:
@@ -177,6 +185,9 @@ class OvnSite(Store):
             yield {"op": "mutate", "table": "NB_Global", "where": [], "mutations": mutations}
 
     # -- what takes more than a transaction -------------------------------------------------------------------
+
+    outside = ""
+    """What the API keeps, by its name in plans."""
 
     asking = False
     """The first answer of an API is awaited. OVN alone has none to ask."""
