@@ -52,7 +52,14 @@ def test_the_pods_are_those_of_deployments_with_the_addresses_that_they_show(lab
 
 def test_it_is_verified_and_traced(lab: Lab) -> None:
     isthmus(lab, "verify")
-    isthmus(lab, "trace", f"cluster/{lab.port('cluster-a-pods-1')}", "cloud/cloud-a-web-2")
+    port = lab.port("cluster-a-pods-1")
+    isthmus(lab, "trace", f"cluster/{port}", "cloud/cloud-a-web-2")
+    # Both tenants have a Pod with this address: the namespace says whose is meant.
+    name, _, namespace = port.rpartition(".")
+    (found, _) = isthmus(lab, "trace", f"cluster/{namespace}/{name}", "cloud/cloud-a-web-2")["traces"]
+    assert found["ends"][0].startswith(f"from  Pod {namespace}/{name}; Subnet a-pods; node n1; port security")
+    (error,) = isthmus(lab, "trace", f"cluster/b/{name}", "cloud/cloud-b-web-2", code=2)["errors"]
+    assert error["code"] == "UnknownPod"
 
 
 def listed(lab: Lab, *subnets: str | dict[str, str]) -> None:
