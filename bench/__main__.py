@@ -30,6 +30,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "cloud-idle": ("bench.cloud", "idle", 3),
     "cloud-change": ("bench.cloud", "change", 40),
     "pods": ("bench.pods", "rate", 10),
+    "passes": ("bench.pods", "passes", 3),
 }
 """Name -> module, function, samples by default."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from isthmus.lab import spec
+from isthmus.lab import spec, state
 from isthmus.lab.lab import Lab
 
 
@@ -20,15 +20,9 @@ from isthmus.lab.lab import Lab
 def lab(what: str | Path = "two-sites", *, name: str, tenants: int | None = 1) -> Iterator[Lab]:
     """A lab that is gone afterwards; also one of that name that an interrupted run left."""
     file = spec.load(what, name=f"bench-{name}", tenants=tenants)
-    Lab.remove(file.name) if hasattr(Lab, "remove") else _remove(file.name)
+    state.remove(file.name)
     with Lab.up(file) as found:
         yield found
-
-
-def _remove(name: str) -> None:
-    from isthmus.lab import state  # noqa: PLC0415
-
-    state.remove(name)
 
 
 class Gate:

@@ -34,7 +34,7 @@ def rate(rounds: int) -> Iterator[Row]:
         for number in range(rounds):
             with inlab.serving(lab, 3.0) as process:
                 _until(lab, 0)
-                said = _create(lab)
+                said = _create(lab, PODS)
                 _until(lab, PODS)
                 ours.append(PODS / (time.time() - said["begin"] / 1e9))
                 made.append(PODS / said["seconds"])
@@ -55,6 +55,41 @@ def rate(rounds: int) -> Iterator[Row]:
     yield single("pods-serve-rss", "MB", resident, command="isthmus serve", aim=Aim("<=", 150.0), note=f"{PODS} Pods")
 
 
+def passes(rounds: int) -> Iterator[Row]:
+    """What `serve` needs for a cluster that is there already, by how many Pods it has."""
+    for pods in (1000, 10000):
+        begun, whole, one, resident = [], [], [], []
+        with inlab.lab(FILE, name="passes", tenants=0) as lab:
+            _hollow(lab)
+            with inlab.serving(lab, 3.0):
+                _create(lab, pods)
+                _until(lab, pods)
+            for _ in range(rounds):
+                said = _clocked(lab)
+                begun.append(said["begin"])
+                whole += said["all"]
+                one += said["one"]
+                resident.append(said["rss"] / 1e6)
+            progress(f"  passes over {pods} Pods: all {whole[-1]:.0f} ms, one {one[-1]:.1f} ms, {resident[-1]:.0f} MB")
+        most = pods == 10000
+        for figure, unit, values, limit, note in (
+            ("begin", "ms", begun, None, "the first pass of a process, over rows that stand"),
+            ("all", "ms", whole, 1000.0, "everything compared, nothing to do"),
+            ("one", "ms", one, 20.0, "one Pod compared"),
+            ("rss", "MB", resident, 300.0, "with everything listed"),
+        ):
+            aim = Aim("<=", limit) if most and limit else None
+            yield single(f"pass-{pods}-{figure}", unit, values, command="isthmus serve", aim=aim, note=note)
+
+
+def _clocked(lab: Lab) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bench.estateclock", str(lab.paths.config)]
+    done = lab.exec("operator", command, timeout=TIMEOUT)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return dict(json.loads(done.stdout))
+
+
 def _hollow(lab: Lab) -> None:
     nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"hollow-{n}"}} for n in range(NODES)]
     _kubectl(lab, "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
@@ -66,9 +101,9 @@ def _kubectl(lab: Lab, *arguments: str, input: str | None = None) -> None:
         raise RuntimeError(done.stderr)
 
 
-def _create(lab: Lab) -> dict[str, float]:
+def _create(lab: Lab, pods: int) -> dict[str, float]:
     keys, address = operators_keys(lab.paths, "cluster"), lab.site("cluster").address
-    command = [sys.executable, "-m", "bench.podmaker", str(keys), f"https://{address}:6443", str(PODS), str(NODES)]
+    command = [sys.executable, "-m", "bench.podmaker", str(keys), f"https://{address}:6443", str(pods), str(NODES)]
     done = lab.exec("operator", command, timeout=TIMEOUT)
     if done.returncode:
         raise RuntimeError(done.stderr)

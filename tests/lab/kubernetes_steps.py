@@ -90,11 +90,11 @@ def inside(lab: Lab, space: str, name: str, *argv: str) -> tuple[int, str]:
 
 
 def ports(lab: Lab, site: str = "cluster") -> dict[str, Object]:
-    """Ports of Pods by name: `addresses` as words, `subnet`, `chassis` that alone may have it."""
+    """Ports of Pods, not of nodes, by name: `addresses` as words, `subnet`, `chassis` that alone may have it."""
     found = {}
     for row in rpc.snapshot(lab.site(site).nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values():
         ids = rpc.mapping(row["external_ids"])
-        if "isthmus:pod-uid" in ids:
+        if "isthmus:pod-uid" in ids and not str(row["name"]).startswith("node-"):
             found[str(row["name"])] = {
                 "addresses": str(row["addresses"]).split(),
                 "subnet": ids["isthmus:subnet"],

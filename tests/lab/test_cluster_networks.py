@@ -76,7 +76,7 @@ def told(lab: Lab, kind: str, name: str, space: str = "default") -> set[str]:
 def test_a_vpc_is_a_router_and_a_subnet_a_switch_on_it(cluster: Lab) -> None:
     rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")
     assert {r["name"] for r in rows["Logical_Router"].values()} == {"ovn-cluster", *TENANTS}
-    assert {r["name"] for r in rows["Logical_Switch"].values()} == {"ovn-default", "red-web", "blue-web"}
+    assert {r["name"] for r in rows["Logical_Switch"].values()} == {"ovn-default", "join", "red-web", "blue-web"}
     (red,) = (r for r in rows["Logical_Router_Port"].values() if r["name"] == "red/red-web")
     assert set(red["networks"][1]) == {"10.1.0.1/24", "fd00:1::1/64"}
 
@@ -134,9 +134,9 @@ def test_a_tenant_cannot_claim_anothers_subnet_or_address(cluster: Lab) -> None:
 
 
 def ips(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Specs of all `IP` objects."""
+    """Specs of the `IP` objects of Pods."""
     found = json.loads(kubectl(lab, "get", "ips.kubeovn.io", "-o", "json"))["items"]
-    return {each["metadata"]["name"]: each["spec"] for each in found}
+    return {each["metadata"]["name"]: each["spec"] for each in found if each["spec"].get("namespace")}
 
 
 def said(lab: Lab, name: str, space: str = "default") -> dict[str, str]:
@@ -166,6 +166,14 @@ def test_what_a_pod_was_given_is_written_down_and_taken_away_again(cluster: Lab)
     assert get(cluster, "pod", "a", "-n", "red")["metadata"]["annotations"]["mine"] == "y"
     kubectl(cluster, "patch", "pod", "-n", "red", "a", "--subresource=status", "-p", '{"status": {"phase": "Failed"}}')
     eventually(cluster, lambda: not said(cluster, "a", "red") and not ips(cluster), "it is over, and has nothing")
+
+
+def test_nodes_have_an_ip_as_well(cluster: Lab) -> None:
+    spec = get(cluster, "ips.kubeovn.io", "node-n1")["spec"]
+    assert (spec["podName"], spec["nodeName"], spec["subnet"]) == ("n1", "n1", "join")
+    rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values()
+    (row,) = (r for r in rows if r["name"] == "node-n1")
+    assert str(row["addresses"]).split() == [spec["macAddress"], spec["v4IpAddress"]]
 
 
 def test_what_was_written_to_a_pod_is_no_wish_of_whoever_copies_it(cluster: Lab) -> None:

@@ -14,9 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from isthmus import __version__
-from isthmus.agent import desired, vswitch
+from isthmus.agent import desired, hostlinks, vswitch
+from isthmus.agent.hostlinks import HostLinks
 from isthmus.agent.keeper import Keeper
 from isthmus.agent.line import Line
 from isthmus.agent.packets import Reply
@@ -78,6 +80,7 @@ class Agent:
         self._words: dict[str, tuple[Verdict, str]] = {}
         self._ovs = vswitch.open_client(settings.ovs, vswitch.lock_name(settings.overrides.chassis), self._woken)
         self._sb: Client | None = None
+        self._host: HostLinks | None = None
         self._pods = Pods(settings.pods, self._ovs, lambda: self._sb, self._bridge) if settings.pods else None
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -88,6 +91,7 @@ class Agent:
         Raises WorldError for what only a change of the command line can mend.
         """
         self._keeper = Keeper(self._settings.ovs, self._run_id)
+        self._host = HostLinks(self._ovs, self._wake.set) if self._pods is not None else None
         self._ovs.start()
         try:
             async with asyncio.TaskGroup() as group:
@@ -155,6 +159,8 @@ class Agent:
         await self._listen(self._place)
         if self._pods is not None:
             await self._pods.open()
+        if self._host is not None:
+            await self._host.hold(self._sb, self._place.bridge, self._place.names)
 
     async def _look_around(self) -> None:
         """Take notice of the local database: who leads, which chassis this is, where its southbound database is."""
@@ -183,11 +189,14 @@ class Agent:
         if self._sb is not None:
             await self._sb.stop()
         self._place, self._announced = place, False
-        self._sb = southbound(place, self._woken, self._row_changed)
+        self._sb = southbound(place, self._woken, self._row_changed, everywhere=self._host is not None)
         self._sb.start()
 
     def _row_changed(self, table: str, *_: object) -> None:
-        self._unread = self._unread or table == "Port_Binding"
+        if table == "Port_Binding":
+            self._unread = True
+            if self._host is not None:
+                self._host.look()
 
     def _stop_probing(self) -> None:
         for line in self._lines.values():
@@ -316,6 +325,8 @@ class Agent:
             line.close()
         if self._pods is not None:
             self._pods.close()
+        if self._host is not None:
+            self._host.close()
         if self._keeper is not None:
             await self._keeper.dismiss(clean)
         if self._server is not None:
@@ -346,9 +357,12 @@ class Agent:
 # -- the southbound database --------------------------------------------------------------------------------
 
 
-def southbound(place: desired.Place, wake: Callable[[], None], changed: Changed | None = None) -> Client:
-    """A replica of what concerns this chassis: its own row, and ports requested for it."""
-    requested = [["options", "includes", ["map", [["requested-chassis", name]]]] for name in sorted(place.names)]
+def southbound(
+    place: desired.Place, wake: Callable[[], None], changed: Changed | None = None, *, everywhere: bool = False
+) -> Client:
+    """A replica of what concerns this chassis: its own row, ports requested for it, and those that are `everywhere`."""
+    requested: list[Any] = [["type", "==", "localport"]] if everywhere else []
+    requested += [["options", "includes", ["map", [["requested-chassis", name]]]] for name in sorted(place.names)]
     return Client(
         place.southbound,
         "OVN_Southbound",
@@ -400,6 +414,7 @@ async def retire(settings: Settings, patience: float = 10.0) -> None:
             place = desired.read_place(switch, ovs.rows["SSL"].values(), settings.overrides)
             if operations := vswitch.unplug(ovs, lambda ids: ids.get(vswitch.CHASSIS) == place.chassis):
                 await ovs.transact(operations, "isthmus agent: retired")
+            await hostlinks.remove(ovs)
             sb = southbound(place, wake.set)
             sb.start()
             await _synced(sb, wake)

@@ -10,7 +10,18 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
 
 from isthmus.agent.namespaces import inside
 
@@ -18,13 +29,32 @@ Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
-_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _NEWNEIGH = 16, 17, 18, 20, 24, 25, 28
+_NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH = 16, 17, 18, 20, 24, 25, 26, 28
 _NEWRULE, _DELRULE = 32, 33
-_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE = 1, 4, 0x100, 0x200, 0x400
-_ERROR = 2
+_REQUEST, _ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
+_ERROR, _DONE = 2, 3
 _IFF_UP = 1
 _NESTED = 0x8000
 _RTMGRP_LINK = 1
+
+
+MAIN = 254
+"""The routing table that everything is looked up in."""
+TABLE = 0x6973
+"""The one that routes of ours are in."""
+OURS = 0x69
+"""Routes of ours by their protocol (rtnetlink(7)): those of nobody else are listed, or removed."""
+_ONLINK, _UNICAST, _UNREACHABLE = 4, 1, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A route of ours: over `link` to the neighbour `via`, from the address `source`; nowhere without a link."""
+
+    to: Network
+    link: str = ""
+    via: Address | None = None
+    source: Address | None = None
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -81,6 +111,21 @@ class Netlink:
                 if number:
                     raise OSError(-number, os.strerror(-number))
                 return answer
+
+    def _dump(self, kind: int, payload: bytes) -> Iterator[bytes]:
+        """Every object of a kind: the payloads of an answer in many parts. Raises OSError."""
+        self._sequence += 1
+        self._socket.send(struct.pack("=IHHII", 16 + len(payload), kind, _REQUEST | _DUMP, self._sequence, 0) + payload)
+        while True:
+            for message, sequence, body in _messages(self._socket.recv(1 << 18)):
+                if sequence != self._sequence:
+                    continue
+                if message == _DONE:
+                    return
+                if message == _ERROR:
+                    (number,) = struct.unpack_from("=i", body)
+                    raise OSError(-number, os.strerror(-number))
+                yield body
 
     def index(self, name: str) -> int:
         """Number of the link `name`. Raises OSError (ENODEV) without it."""
@@ -142,14 +187,15 @@ class Netlink:
     def delete(self, name: str) -> None:
         self._request(_DELLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
 
-    def address(self, link: str, address: Interface) -> None:
-        """Give `link` an address; IPv6 without duplicate detection, so that it works at once."""
+    def address(self, link: str, address: Interface | Address) -> None:
+        """Give `link` an address, with its network or alone; IPv6 without duplicate detection: it works at once."""
         nodad = 0x02 if address.version == 6 else 0
-        packed = address.ip.packed
+        interface = ip_interface(address)
+        packed, length = interface.ip.packed, interface.network.prefixlen
         self._request(
             _NEWADDR,
             _CREATE | _REPLACE,
-            struct.pack("=BBBBi", _family(address.ip), address.network.prefixlen, nodad, 0, self.index(link))
+            struct.pack("=BBBBi", _family(address), length, nodad, 0, self.index(link))
             + _attribute(2, packed)
             + _attribute(1, packed),
         )
@@ -163,6 +209,50 @@ class Netlink:
             + _attribute(1, to.network_address.packed)
             + _attribute(5, via.packed),
         )
+
+    def ways(self) -> set[Way]:
+        """The routes of ours, of this process' own network namespace."""
+        found = set()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            for body in self._dump(_GETROUTE, struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)):
+                _, length, _, _, _, protocol, _, kind = struct.unpack_from("=BBBBBBBB", body)
+                if protocol != OURS:
+                    continue
+                words = dict(_attributes(body[12:]))
+                to = words.get(1, b"\0" * (4 if family == socket.AF_INET else 16))
+                link = socket.if_indextoname(*struct.unpack("=I", words[4])) if kind == _UNICAST else ""
+                via, source = (ip_address(words[n]) if n in words else None for n in (5, 7))
+                found.add(Way(ip_network((to, length)), link, via, source))
+        return found
+
+    def way(self, way: Way, on: bool = True) -> None:
+        """Make a route of ours, or remove it with on=False. Raises OSError."""
+        address = way.to.network_address
+        kind = _UNICAST if way.link else _UNREACHABLE
+        words = _attribute(1, address.packed) + _attribute(15, struct.pack("=I", TABLE))
+        if way.link:
+            words += _attribute(4, struct.pack("=I", self.index(way.link)))
+        for number, value in ((5, way.via), (7, way.source)):
+            words += _attribute(number, value.packed) if value is not None else b""
+        flags = _ONLINK if way.via is not None else 0
+        head = (_family(address), way.to.prefixlen, 0, 0, 0, OURS, 0, kind, flags)
+        request, how = (_NEWROUTE, _CREATE | _REPLACE) if on else (_DELROUTE, 0)
+        self._request(request, how, struct.pack("=BBBBBBBBI", *head) + words)
+
+    def rule(self, version: int, priority: int, table: int, longer_than: int | None = None, on: bool = True) -> None:
+        """Have a table looked up, of its routes only those with prefixes longer than `longer_than`; done is done."""
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        words = _attribute(6, struct.pack("=I", priority)) + _attribute(15, struct.pack("=I", table))
+        if longer_than is not None:
+            words += _attribute(14, struct.pack("=I", longer_than))
+        head = struct.pack("=BBBBBBBBI", family, 0, 0, 0, table if table < 256 else 0, 0, 0, 1, 0)
+        try:
+            self._request(_NEWRULE if on else _DELRULE, _CREATE | _EXCL if on else 0, head + words)
+        except FileExistsError:
+            pass
+        except FileNotFoundError:
+            if on:
+                raise
 
     def neighbour(self, link: str, address: Address, mac: str) -> None:
         """A permanent neighbour entry."""
@@ -219,6 +309,41 @@ def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         length, kind, _, sequence, _ = struct.unpack_from("=IHHII", data)
         yield kind, sequence, data[16:length]
         data = data[(length + 3) & ~3 :]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """(type, value) of each attribute."""
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        yield kind & 0x3FFF, data[4:length]
+        data = data[(length + 3) & ~3 :]
+
+
+class LinkEvents:
+    """A socket that has something to read whenever a link of this network namespace changes; see `changed`."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def changed(self) -> set[str] | None:
+        """Names of links that have changed since the last call; None where some were missed."""
+        names: set[str] = set()
+        while True:
+            try:
+                data = self._socket.recv(65536)
+            except BlockingIOError:
+                return names
+            except OSError:  # ENOBUFS: more than it could hold
+                return None
+            for _, _, body in _messages(data):
+                names |= {value.rstrip(b"\0").decode() for kind, value in _attributes(body[16:]) if kind == 3}
 
 
 _SIOCETHTOOL = 0x8946

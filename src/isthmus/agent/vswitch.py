@@ -22,7 +22,7 @@ TABLES = {
     "SSL": ("private_key", "certificate", "ca_cert"),
     "Bridge": ("name", "ports", "datapath_type"),
     "Port": ("name", "interfaces"),
-    "Interface": ("name", "external_ids"),
+    "Interface": ("name", "type", "mac", "mtu_request", "external_ids"),
 }
 
 
@@ -104,12 +104,22 @@ def _remove(bridge: str, port: str) -> dict[str, Any]:
     }
 
 
-def add(bridge: str, device: str, marks: Mapping[str, str], number: int) -> list[dict[str, Any]]:
-    """Operations that make a device a port of a bridge; `number` tells several of one transaction apart."""
+def add(
+    bridge: str, device: str, marks: Mapping[str, str], number: int, more: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Operations that make a device a port of a bridge; `number` tells several of one transaction apart.
+
+    more  further columns of its Interface
+    """
     interface, port = f"interface{number}", f"port{number}"
     ids = ["map", [list(pair) for pair in sorted(marks.items())]]
     return [
-        {"op": "insert", "table": "Interface", "uuid-name": interface, "row": {"name": device, "external_ids": ids}},
+        {
+            "op": "insert",
+            "table": "Interface",
+            "uuid-name": interface,
+            "row": {"name": device, "external_ids": ids, **(more or {})},
+        },
         {
             "op": "insert",
             "table": "Port",

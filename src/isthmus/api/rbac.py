@@ -11,7 +11,8 @@ GROUP = "rbac.authorization.k8s.io"
 NAME = "isthmus"
 READ = ["get", "list", "watch"]
 RULES: tuple[dict[str, list[str]], ...] = (
-    {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": READ},
+    {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes", "services"], "verbs": READ},
+    {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": READ},
     {"apiGroups": ["kubeovn.io"], "resources": ["vpcs"], "verbs": [*READ, "create"]},
     # Attachments define Subnets, and take them away again.

@@ -12,7 +12,7 @@ from isthmus.errors import EXIT_OK, EXIT_WORLD, IsthmusError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    known = "two-sites (default), three-sites, cluster-to-cloud"
+    known = "two-sites (default), three-sites, cluster-to-cloud, cluster-per-tenant"
     parser.add_argument("scenario", nargs="?", metavar="SCENARIO", help=known)
     parser.add_argument(
         "--keep", action="store_true", help="leave the lab as it is after the cut, and say how to enter"

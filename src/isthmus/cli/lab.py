@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from isthmus.lab.lab import Lab
     from isthmus.lab.state import State
 
-BUILT_IN = "two-sites, three-sites, cluster-to-cloud"
+BUILT_IN = "two-sites, three-sites, cluster-to-cloud, cluster-per-tenant"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

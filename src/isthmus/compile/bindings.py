@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
+from isthmus.compile import nodes
+from isthmus.compile.overlap import overlaps
 from isthmus.errors import Problem
-from isthmus.model.networks import DEFAULT_SUBNET, DEFAULT_VPC, Namespace, Pod, Subnet, Vpc
+from isthmus.model.intent import Prefix
+from isthmus.model.networks import DEFAULT_SUBNET, DEFAULT_VPC, NODES_SUBNET, Namespace, Pod, Subnet, Vpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +42,28 @@ def networks(vpcs: Mapping[str, Vpc], subnets: Mapping[str, Subnet], standing: M
 def _wrong(subnet: Subnet, vpcs: Mapping[str, Vpc], good: Mapping[str, Subnet]) -> Problem | None:
     if subnet.vpc not in vpcs:
         return Problem("UnknownVpc", f"there is no Vpc {subnet.vpc!r}", remedy="create it, or name another")
+    if subnet.name == NODES_SUBNET and subnet.vpc != DEFAULT_VPC:
+        said = f"nodes have their ports in {NODES_SUBNET!r}, which is of Vpc {DEFAULT_VPC!r}"
+        return Problem("BadSubnet", said, remedy="give the Subnet another name")
+    if both := _common(subnet.prefixes, [own.network for own in nodes.ROUTER]):
+        said = f"{both} overlaps every VPC's link to its nodes"
+        return Problem("Overlap", said, remedy="choose another network")
     for other in good.values():
-        if other.vpc == subnet.vpc and (both := _common(subnet, other)):
+        if other.vpc == subnet.vpc and (both := _common(subnet.prefixes, other.prefixes)):
             said = f"{both} overlaps Subnet {other.name!r} of the same Vpc"
             return Problem("Overlap", said, remedy="choose another network")
     return None
 
 
-def _common(one: Subnet, other: Subnet) -> str:
-    for prefix in one.prefixes:
-        for taken in other.prefixes:
-            if prefix.version == taken.version and prefix.overlaps(taken):
-                return str(prefix)
-    return ""
+def _common(prefixes: Iterable[Prefix], others: Iterable[Prefix]) -> str:
+    """The first prefix that has an address of another one, or ""."""
+    return next((str(p) for p, other in product(prefixes, others) if overlaps(p, other)), "")
 
 
 def may(namespace: Namespace, subnet: Subnet, vpc: Vpc) -> bool:
     """Whether Pods of a namespace may be in a Subnet of that Vpc."""
+    if subnet.name == NODES_SUBNET:
+        return False
     bound = bool(subnet.namespaces or subnet.selectors)
     named = namespace.name in subnet.namespaces or any(
         all(r.holds(namespace.labels) for r in selector) for selector in subnet.selectors

@@ -1,7 +1,8 @@
 """Everything that a cluster's networks hold, by what its objects say: facts in, rows out. Pure; it remembers.
 
 A Pod keeps what it was given as long as it is the same Pod, whatever is bound or excluded meanwhile; a member of a
-StatefulSet keeps it for whoever comes after it under its name. A Subnet with Pods inside stays as it is.
+StatefulSet keeps it for whoever comes after it under its name. A Subnet with Pods inside stays as it is. Nodes are
+like Pods in most of this: one without a namespace.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from isthmus.compile import networks as rows
+from isthmus.compile import nodes
 from isthmus.compile.bindings import Networks, choose, networks
 from isthmus.compile.networks import Lease
 from isthmus.compile.pool import Pool
 from isthmus.errors import Problem
 from isthmus.model.intent import Address
-from isthmus.model.networks import Namespace, Pod, Subnet, Vpc
+from isthmus.model.networks import DEFAULT_VPC, NODES_SUBNET, Api, Namespace, Pod, Subnet, Vpc
 from isthmus.model.rows import Row
 
 
@@ -38,7 +40,7 @@ def key(pod: Pod) -> str:
 class Estate:
     """Of one cluster. Groups are those of `compile.networks`.
 
-    problems  why a Pod (by NAMESPACE/NAME) has no port
+    problems  why a Pod (by NAMESPACE/NAME) or a node (by /NAME) has no port
     wrong     why a Vpc or a Subnet (by `vpc.NAME`, `subnet.NAME`) is not as its object says
     """
 
@@ -51,6 +53,7 @@ class Estate:
         self._subnets: Mapping[str, Subnet] = {}
         self._namespaces: Mapping[str, Namespace] = {}
         self._slots: Mapping[str, range] = {}
+        self._api = Api()
         self._known = Networks({}, {}, {})
         self._pools: dict[str, Pool] = {}
         self._held: dict[str, tuple[Pod, str]] = {}
@@ -98,8 +101,14 @@ class Estate:
         for name, subnet in self._known.subnets.items():
             if before.subnets.get(name) != subnet or name not in self._pools:
                 self._pools[name] = self._filled(subnet)
+        differing = _differing(before.subnets, self._known.subnets)
         changed = {rows.of_vpc(n) for n in _differing(before.vpcs, self._known.vpcs)}
-        return changed | {rows.of_subnet(n) for n in _differing(before.subnets, self._known.subnets)}
+        changed |= {rows.of_subnet(n) for n in differing}
+        if any(
+            s.vpc == DEFAULT_VPC for known in (before, self._known) for n, s in known.subnets.items() if n in differing
+        ):
+            changed |= {rows.of_pod(*name.split("/")) for name in self.inside(NODES_SUBNET)}
+        return changed
 
     def _filled(self, subnet: Subnet) -> Pool:
         pool, old = Pool(subnet), self._pools.get(subnet.name)
@@ -118,6 +127,13 @@ class Estate:
 
     def set_namespaces(self, namespaces: Mapping[str, Namespace]) -> None:
         self._namespaces = namespaces
+
+    def set_api(self, api: Api) -> set[str]:
+        """Where the API server is. Returns the groups whose rows may have changed."""
+        if api == self._api:
+            return set()
+        self._api = api
+        return {*map(rows.of_vpc, self._known.vpcs), *map(rows.of_subnet, self._known.subnets)}
 
     def set_slots(self, slots: Mapping[str, range]) -> None:
         """NAMESPACE/NAME of every StatefulSet -> ordinals of its members."""
@@ -225,6 +241,9 @@ class Estate:
         return self._pools[chosen].give(name, pod.addresses, pod.mac, partial(self._strangers, pod.node, chosen))
 
     def _choice(self, pod: Pod) -> str | Problem:
+        if not pod.namespace:
+            missing = Problem("NoSubnet", f"there is no Subnet {NODES_SUBNET!r} for nodes", remedy="see its conditions")
+            return NODES_SUBNET if NODES_SUBNET in self._known.subnets else missing
         namespace = self._namespaces.get(pod.namespace)
         if namespace is None:
             return Problem("NoNamespace", f"namespace {pod.namespace!r} is not known yet", remedy="wait for it")
@@ -276,14 +295,21 @@ class Estate:
         """What must stand of a group; nothing of one that is not wanted."""
         kind, _, name = group.partition(".")
         if kind == "vpc" and name in self._known.vpcs:
-            return list(rows.vpc_rows(self._site, self._known.vpcs[name]))
+            vpc = self._known.vpcs[name]
+            link = nodes.link_rows(self._site, self._owner, vpc, self._api)
+            return [*rows.vpc_rows(self._site, vpc), *link]
         if kind == "subnet" and name in self._known.subnets:
-            return list(rows.subnet_rows(self._site, self._owner, self._known.subnets[name]))
+            subnet = self._known.subnets[name]
+            api = nodes.api_rows(self._site, subnet, self._api)
+            return [*rows.subnet_rows(self._site, self._owner, subnet), *api]
         if kind == "pod" and (held := self._held.get(name.replace(".", "/", 1))):
-            pod, subnet = held
-            lease = self._pools[subnet].lease(key(pod))
+            pod, where = held
+            lease = self._pools[where].lease(key(pod))
             assert lease is not None
-            return [rows.pod_row(self._site, pod, lease, self._known.subnets[subnet])]
+            if pod.namespace:
+                return [rows.pod_row(self._site, pod, lease, self._known.subnets[where])]
+            others = (s for s in self._known.subnets.values() if s.vpc == DEFAULT_VPC)
+            return [rows.node_row(self._site, pod, lease, self._known.subnets[where], others)]
         return []
 
 

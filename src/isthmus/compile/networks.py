@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from isthmus.compile import names
+from isthmus.compile.view import order
 from isthmus.model.facts import Interface
 from isthmus.model.networks import Pod, Subnet, Vpc
 from isthmus.model.rows import Parent, Row, Value, nb
 
-UID, NODE, SUBNET, SLOT, GATEWAYS, MTU = (
-    f"isthmus:{what}" for what in ("pod-uid", "node", "subnet", "statefulset", "gateways", "mtu")
+UID, NODE, SUBNET, SLOT, GATEWAYS, MTU, IN_VPC = (
+    f"isthmus:{what}" for what in ("pod-uid", "node", "subnet", "statefulset", "gateways", "mtu", "in-vpc")
 )
 """external_ids of a Pod's port: all that an agent needs to make its interface, and we to know it again."""
+ROUTES, NAT = "isthmus:routes", "isthmus:nat"
+"""external_ids of a node's port: networks that are behind it, and those of them that leave with the node's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ def of_pod(namespace: str, name: str) -> str:
 
 
 def port_name(namespace: str, name: str) -> str:
-    """Of a Pod's Logical_Switch_Port: Kube-OVN's, which is the name of its `IP` too."""
-    return f"{name}.{namespace}"
+    """Of the port of a Pod or, without a namespace, of a node: Kube-OVN's, which is the name of its `IP` too."""
+    return f"{name}.{namespace}" if namespace else f"node-{name}"
 
 
 def vpc_rows(site: str, vpc: Vpc) -> Iterator[Row]:
@@ -84,7 +87,23 @@ def subnet_rows(site: str, owner: str, subnet: Subnet) -> Iterator[Row]:
 
 
 def pod_row(site: str, pod: Pod, lease: Lease, subnet: Subnet) -> Row:
-    """The Pod's port. Only its own node may have it, and only its own addresses may leave it."""
+    """The port of a Pod. Only its own node may have it, and only its own addresses may leave it."""
+    return _port(site, pod, lease, subnet, {}, secure=True)
+
+
+def node_row(site: str, node: Pod, lease: Lease, subnet: Subnet, others: Iterable[Subnet]) -> Row:
+    """The port of a node, by which it reaches the Pods of the default VPC; whoever it routes may send there.
+
+    others  the Subnets of that VPC
+    """
+    behind = sorted(
+        ((p, s.nat) for s in others if s.name != subnet.name for p in s.prefixes), key=lambda b: order(b[0])
+    )
+    ids = {ROUTES: " ".join(str(p) for p, _ in behind), NAT: " ".join(str(p) for p, nat in behind if nat)}
+    return _port(site, node, lease, subnet, ids, secure=False)
+
+
+def _port(site: str, pod: Pod, lease: Lease, subnet: Subnet, more: Mapping[str, str], *, secure: bool) -> Row:
     own = " ".join([lease.mac, *(str(a.ip) for a in lease.addresses)])
     ids = {
         UID: pod.uid,
@@ -92,17 +111,20 @@ def pod_row(site: str, pod: Pod, lease: Lease, subnet: Subnet) -> Row:
         SUBNET: subnet.name,
         GATEWAYS: " ".join(map(str, subnet.gateways)),
         MTU: str(subnet.mtu),
+        IN_VPC: subnet.vpc,
+        **more,
     }
     columns: Mapping[str, Value] = {
         "name": port_name(pod.namespace, pod.name),
         "addresses": frozenset({own}),
-        "port_security": frozenset({own}),
+        "port_security": frozenset({own}) if secure else frozenset(),
         "options": {"requested-chassis": pod.node},
         "external_ids": ids | ({SLOT: pod.slot} if pod.slot else {}),
     }
     key = f"{of_pod(pod.namespace, pod.name)}/port"
-    return Row(nb(site), "Logical_Switch_Port", key, columns, on_switch(subnet.name), f"Pod/{pod.namespace}/{pod.name}")
+    path = f"Pod/{pod.namespace}/{pod.name}" if pod.namespace else f"Node/{pod.name}"
+    return Row(nb(site), "Logical_Switch_Port", key, columns, on_switch(subnet.name), path)
 
 
-def on_switch(subnet: str) -> Parent:
-    return Parent("Logical_Switch", "ports", key=f"{of_subnet(subnet)}/switch")
+def on_switch(subnet: str, column: str = "ports") -> Parent:
+    return Parent("Logical_Switch", column, key=f"{of_subnet(subnet)}/switch")

@@ -38,7 +38,7 @@ class NotOurs(Exception):
 
 
 Given = Callable[[str], tuple[Held, Subnet] | None]
-"""By the key of a Pod what it has, with its Subnet, asked when it is written; may raise NotOurs."""
+"""By the key of a Pod, or /NAME of a node, what it has, and its Subnet; asked when it is written, may raise NotOurs."""
 
 
 class Follower:
@@ -94,6 +94,11 @@ class Follower:
             asyncio.get_running_loop().call_later(RETRY, self.say, [name])
         return bool(problems)
 
+    def _is_of(self, there: res.Ip, namespace: str, pod: str) -> bool:
+        """It is ours, and of this Pod or node: names of the two may be the same."""
+        whose = there.spec.namespace, there.spec.pod_name
+        return there.metadata.annotations.get(OWNER) == self._owner and whose == (namespace, pod)
+
     def _calls(self, name: str) -> Iterator[Awaitable[Problem | None]]:
         """What must be written; each is to be awaited before the next is asked for."""
         try:
@@ -106,7 +111,7 @@ class Follower:
         wanted = write.ip(held, self._owner) if held else None
         if there is None and wanted is not None:
             yield self._cluster.create(wanted)
-        elif there is not None and there.metadata.annotations.get(OWNER) == self._owner:
+        elif there is not None and self._is_of(there, namespace, pod):
             if wanted is None:
                 yield self._cluster.delete(res.Ip, there.metadata.name)
             elif not _says(there, wanted):

@@ -27,7 +27,7 @@ from isthmus.controller.tell import Teller, condition, ready
 from isthmus.controller.world import wait_for
 from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
 from isthmus.model.intent import Site
-from isthmus.model.networks import DEFAULT_SUBNET, DEFAULT_VPC, Pod, Subnet
+from isthmus.model.networks import DEFAULT_SUBNET, DEFAULT_VPC, NODES_SUBNET, Pod, Subnet, of_node
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ IDLE = 60.0
 """Seconds without a change after which a pass is made all the same."""
 SYSTEM = "kube-system"
 """The namespace whose uid stands for the cluster: another one's rows are not ours, whatever the Site is called."""
-DEFAULT_CIDR = "10.16.0.0/16"
-"""Kube-OVN's, for a cluster that has no default Subnet yet."""
+DEFAULT_CIDR, NODES_CIDR = "10.16.0.0/16", "100.64.0.0/16"
+"""Kube-OVN's, for a cluster that has no default Subnet, and none for its nodes, yet."""
 
 
 class Networks:
@@ -159,12 +159,14 @@ class Networks:
         """
         await self._defaults()
         epoch, before = self.store.client.locks, list(self.estate.holdings())
-        pods = {name: pod for name, found in self.cluster.pods.objects.items() if (pod := read.pod(found))}
+        names = (*self.cluster.pods.objects, *(f"/{node}" for node in self.cluster.nodes.objects))
+        pods = {name: pod for name in names if (pod := self._pod(name))}
         self.estate = Estate(self.site.name, self.store.owner)
-        names, standing, held = self._standing()
-        self.estate.stand(names, standing, [each for each in held if _lives(each.pod, pods)])
+        vpcs, standing, held = self._standing()
+        self.estate.stand(vpcs, standing, [each for each in held if _lives(each.pod, pods)])
         self._surroundings()
         self._networks()
+        self._api()
         noted = {key(each.pod): each for each in self._noted() if _lives(each.pod, pods)}
         for name, pod in sorted(pods.items(), key=lambda item: not item[1].told):
             note = noted.get(name)
@@ -186,9 +188,11 @@ class Networks:
         vpc = res.Vpc(res.Metadata(name=DEFAULT_VPC), res.API_VERSION, "Vpc")
         spec = res.SubnetSpec(cidr_block=DEFAULT_CIDR, vpc=DEFAULT_VPC, default=True, nat_outgoing=True)
         subnet = res.Subnet(res.Metadata(name=DEFAULT_SUBNET), res.API_VERSION, "Subnet", spec)
+        nodes = res.SubnetSpec(cidr_block=NODES_CIDR, vpc=DEFAULT_VPC)
+        join = res.Subnet(res.Metadata(name=NODES_SUBNET), res.API_VERSION, "Subnet", nodes)
         missing: list[res.Vpc | res.Subnet] = []
         missing += [vpc] if DEFAULT_VPC not in self.cluster.vpcs.objects else []
-        missing += [subnet] if DEFAULT_SUBNET not in self.cluster.subnets.objects else []
+        missing += [each for each in (subnet, join) if each.metadata.name not in self.cluster.subnets.objects]
         for made in missing:
             if problem := await self.cluster.create(made):
                 raise WorldError(problem)
@@ -203,7 +207,7 @@ class Networks:
             elif kind == "subnet":
                 subnets += [_stood(name, record) for _, record in self.store.owned_rows(group, "Logical_Router_Port")]
             else:
-                ports = [_held(record) for _, record in self.store.owned_rows(group, "Logical_Switch_Port")]
+                ports = [_held(name, record) for _, record in self.store.owned_rows(group, "Logical_Switch_Port")]
                 held += [each for each in ports if each is not None]
         return vpcs, subnets, held
 
@@ -216,6 +220,20 @@ class Networks:
         self.estate.set_namespaces({n: read.namespace(o) for n, o in self.cluster.namespaces.objects.items()})
         self.estate.set_slots({n: read.slots(o) for n, o in self.cluster.statefulsets.objects.items()})
 
+    def _pod(self, name: str) -> Pod | None:
+        """A Pod, or of /NAME a node; None where it needs no port."""
+        namespace, _, node = name.partition("/")
+        if not namespace:
+            there = self.cluster.nodes.objects.get(node)
+            return of_node(node, there.metadata.uid) if there else None
+        found = self.cluster.pods.objects.get(name)
+        return read.pod(found) if found else None
+
+    def _api(self) -> set[str]:
+        return self.estate.set_api(
+            read.api(self.cluster.services.objects.values(), self.cluster.slices.objects.values())
+        )
+
     def _networks(self) -> set[str]:
         return self.estate.set_networks(
             {name: read.vpc(found) for name, found in self.cluster.vpcs.objects.items()},
@@ -225,13 +243,15 @@ class Networks:
     def _absorb(self, changes: Changes) -> set[str]:
         """Read again what has changed; the groups to compile anew."""
         groups: set[str] = set()
-        again = set(changes.pods)
+        again = {*changes.pods, *(f"/{node}" for node in changes.nodes)}
         if changes.namespaces or changes.statefulsets:
             self._surroundings()
             again |= {name for name in self.estate.problems if name.partition("/")[0] in changes.namespaces}
             again |= {n for n, pod in self.estate.pods() if f"{pod.namespace}/{pod.slot}" in changes.statefulsets}
+        if changes.api:
+            groups |= self._api()
         if changes.vpcs or changes.subnets:
-            groups = self._networks()
+            groups |= self._networks()
             again |= self.estate.problems.keys()
             for group in groups:
                 kind, _, name = group.partition(".")
@@ -248,9 +268,8 @@ class Networks:
 
     def _move(self, name: str, groups: set[str]) -> tuple[str, str]:
         """Look at a Pod; adds what to compile. The Subnets that it had, and has, addresses of."""
-        found = self.cluster.pods.objects.get(name)
         before = self.estate.subnet_of(name)
-        self.estate.set_pod(name, read.pod(found) if found else None)
+        self.estate.set_pod(name, self._pod(name))
         after = self.estate.subnet_of(name)
         groups.add(rows.of_pod(*name.split("/")))
         groups |= {rows.of_subnet(subnet) for subnet in (before, after) if subnet}
@@ -314,7 +333,7 @@ class Networks:
     def _follow(self, groups: Iterable[str], changes: Changes) -> None:
         """Have `IP` objects and annotations looked at: of Pods whose ports were, and of what somebody changed."""
         pods = {g.partition(".")[2].replace(".", "/", 1) for g in groups if g.startswith("pod.")}
-        self._follower.say(pods | changes.pods | {_whose(name) for name in changes.ips})
+        self._follower.say(pods | {key for name in changes.ips for key in _whose(name)})
 
     def _given(self, name: str) -> tuple[Held, Subnet] | None:
         """What a Pod has whose port stands, and its Subnet. Raises NotOurs while somebody else may know better."""
@@ -331,9 +350,9 @@ class Networks:
             g.partition(".")[2].replace(".", "/", 1): p for g, p in self._refused.items() if g.startswith("pod.")
         }
         for name, problem in (refused | self.estate.problems).items():
-            if found := self.cluster.pods.objects.get(name):
+            if found := self.cluster.pods.objects.get(name) or self.cluster.nodes.objects.get(name.lstrip("/")):
                 meta = found.metadata
-                yield res.Involved("Pod", meta.name, meta.namespace, meta.uid, "v1"), problem
+                yield res.Involved(type(found).__name__, meta.name, meta.namespace, meta.uid, "v1"), problem
         for group, problem in self.estate.wrong.items():
             kind, _, name = group.partition(".")
             reflector = self.cluster.vpcs if kind == "vpc" else self.cluster.subnets
@@ -378,10 +397,13 @@ def _new(before: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, A
     return None if all(before.get(field) == value for field, value in status.items()) else status
 
 
-def _whose(ip: str) -> str:
-    """The key of the Pod that an `IP` is called after; a namespace's name holds no dot."""
-    pod, _, namespace = ip.rpartition(".")
-    return f"{namespace}/{pod}"
+def _whose(ip: str) -> Iterator[str]:
+    """Keys of whom an `IP` may be called after: a Pod, as a namespace's name holds no dot, or a node."""
+    pod, dot, namespace = ip.rpartition(".")
+    if dot:
+        yield f"{namespace}/{pod}"
+    if ip.startswith("node-"):
+        yield f"/{ip.removeprefix('node-')}"
 
 
 def _lives(pod: Pod, pods: Mapping[str, Pod]) -> bool:
@@ -404,10 +426,10 @@ def _stood(name: str, record: Mapping[str, Any]) -> Subnet:
     return Subnet(name, str(record["name"]).partition("/")[0], tuple(gateways))
 
 
-def _held(record: Mapping[str, Any]) -> Held | None:
-    """A Pod's port as its row has it; None where somebody has made it something else: it is written anew."""
+def _held(who: str, record: Mapping[str, Any]) -> Held | None:
+    """The port of NAMESPACE.POD as its row has it; None where somebody made it something else: it is written anew."""
     ids, words = record["external_ids"], next(iter(record["addresses"]), "").split()
-    name, _, namespace = record["name"].rpartition(".")
+    namespace, _, name = who.partition(".")
     pod = Pod(namespace, name, ids.get(rows.UID, ""), ids.get(rows.NODE, ""), slot=ids.get(rows.SLOT, ""))
     try:
         return Held(pod, ids.get(rows.SUBNET, ""), tuple(map(ip_address, words[1:])), words[0] if words else "")

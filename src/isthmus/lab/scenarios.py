@@ -69,6 +69,13 @@ _ALL = (
         trace=("cluster/cluster-a-pods-1", "10.1.1.11"),
         shut=frozenset({("b", "cloud")}),
     ),
+    Scenario(
+        name="cluster-per-tenant",
+        says="a real OpenStack, and a real Kubernetes for each of its projects, all with the same addresses",
+        lab="cluster-per-tenant",
+        cut=Cut("tenant-a", "a-jobs"),
+        trace=("east/east-a-pods-1", "10.1.1.11"),
+    ),
 )
 
 SCENARIOS = {scenario.name: scenario for scenario in _ALL}

@@ -11,6 +11,8 @@ from isthmus.model.intent import Address, Prefix
 
 DEFAULT_VPC, DEFAULT_SUBNET = "ovn-cluster", "ovn-default"
 """What Pods of namespaces that nobody bound are in; Kube-OVN's names."""
+NODES_SUBNET = "join"
+"""The Subnet of the default VPC that nodes have their ports in; Kube-OVN's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Subnet:
     gateways  the router's address in each network, with its prefix length
     excluded  ranges, both ends included, of addresses that are given to nobody who does not name them
     mtu       bytes; 0: what the tunnels leave
+    nat       Pods that leave the default VPC do it with their node's address
     """
 
     name: str
@@ -71,6 +74,7 @@ class Subnet:
     namespaces: frozenset[str] = frozenset()
     selectors: tuple[Selector, ...] = ()
     mtu: int = 0
+    nat: bool = False
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -87,8 +91,17 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Api:
+    """The Service `default/kubernetes`: its own addresses and port, and where API servers are."""
+
+    vips: tuple[Address, ...] = ()
+    port: int = 0
+    endpoints: tuple[tuple[Address, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
-    """A Pod that has a node and wants a network of its own.
+    """A Pod that has a node and wants a network of its own; without a namespace the node itself (`of_node`).
 
     subnet, addresses, mac  what its annotations ask for; `misread` is what they say that cannot be read
     told                    addresses that its status shows: it runs with them
@@ -105,3 +118,8 @@ class Pod:
     misread: str = ""
     told: tuple[Address, ...] = ()
     slot: str = ""
+
+
+def of_node(name: str, uid: str) -> Pod:
+    """A node, as somebody who has a port in `NODES_SUBNET`."""
+    return Pod("", name, uid, name, NODES_SUBNET)

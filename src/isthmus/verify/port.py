@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
 from isthmus.errors import IntentError, Problem
+from isthmus.model.rows import KEY
 from isthmus.verify import neutron
 from isthmus.verify.columns import Secured, text, texts
 from isthmus.verify.reach import World
@@ -66,8 +67,10 @@ def find_port(world: World, word: str, projects: Projects = NO_PROJECTS) -> tupl
 def _pod(zone: Zone, port: SwitchPort) -> str:
     """NAMESPACE/NAME of the Pod that a port is for, by our own mark or Kube-OVN's; "" for another's."""
     ids = neutron.ids(zone.table("Logical_Switch_Port")[port.row.uuid])
-    pod, _, namespace = port.name.rpartition(".")
-    return f"{namespace}/{pod}" if ids.get("isthmus:pod-uid") else ids.get("pod", "")
+    if "isthmus:pod-uid" not in ids:
+        return ids.get("pod", "")
+    namespace, _, pod = ids.get(KEY, "").removeprefix("pod.").removesuffix("/port").partition(".")
+    return f"{namespace}/{pod}" if namespace else ""
 
 
 def error(code: str, message: str, remedy: str) -> IntentError:

@@ -267,7 +267,7 @@ def test_routes_of_a_vpc() -> None:
     made = Estate("site", "networks.site")
     route = Route(ip_network("0.0.0.0/0"), ip_address("10.1.0.254"), "dst")
     made.set_networks({"red": Vpc("red", routes=(route,))}, {})
-    router, static = made.rows("vpc.red")
+    router, static, *_ = made.rows("vpc.red")
     assert router.columns["name"] == "red"
     assert static.columns == {"ip_prefix": "0.0.0.0/0", "nexthop": "10.1.0.254", "policy": "dst-ip"}
     assert static.parent is not None and static.parent.key == router.key

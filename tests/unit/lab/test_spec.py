@@ -30,7 +30,8 @@ def test_built_in_labs_are_valid_and_match_the_schema(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT_IN)
 @pytest.mark.parametrize("tenants", [1, 2, 5, 30])
 def test_names_ports_macs_and_addresses_are_unique(name: str, tenants: int) -> None:
-    plan = layout(spec.load(name, tenants=tenants))
+    fixed = any(site.tenants for site in spec.load(name).sites)
+    plan = layout(spec.load(name, tenants=None if fixed else tenants))
     machines = plan.machines
     for unique in ([m.name for m in machines], [m.mac for m in machines], [m.link for m in machines]):
         assert len(set(unique)) == len(unique)
@@ -46,10 +47,10 @@ def _added(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_subnet_has_two_endpoints_on_different_hosts_and_every_site_a_spare_chassis(name: str) -> None:
+def test_every_subnet_has_two_endpoints_on_different_hosts_and_every_site_a_host_beside_its_gateways(name: str) -> None:
     plan = layout(spec.load(name))
     for site in plan.sites:
-        assert len(site.site.gateways) == 2 and len(site.site.hosts) == 3
+        assert 1 <= len(site.site.gateways) < len(site.site.hosts)
         for subnet in site.subnets:
             assert len({m.host for m in subnet.machines}) == 2
 

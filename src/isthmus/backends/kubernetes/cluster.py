@@ -36,6 +36,8 @@ class Changes:
     pods: set[str] = field(default_factory=set)
     statefulsets: set[str] = field(default_factory=set)
     ips: set[str] = field(default_factory=set)
+    nodes: set[str] = field(default_factory=set)
+    api: set[str] = field(default_factory=set)
 
 
 class Cluster:
@@ -51,6 +53,12 @@ class Cluster:
         self.pods: Reflector[res.Pod] = Reflector(res.Pod, note("pods"), wake)
         self.statefulsets: Reflector[res.StatefulSet] = Reflector(res.StatefulSet, note("statefulsets"), wake)
         self.ips: Reflector[res.Ip] = Reflector(res.Ip, note("ips"), wake)
+        self.nodes: Reflector[res.Node] = Reflector(res.Node, note("nodes"), wake)
+        # Of all Services the one that leads to the API server.
+        only = {"fields": {"metadata.name": "kubernetes"}, "namespace": "default"}
+        self.services: Reflector[res.Service] = Reflector(res.Service, note("api"), wake, **only)
+        its = {"labels": {"kubernetes.io/service-name": "kubernetes"}, "namespace": "default"}
+        self.slices: Reflector[res.EndpointSlice] = Reflector(res.EndpointSlice, note("api"), wake, **its)
         self._client: AsyncClient | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: Problem | None = None
@@ -59,7 +67,8 @@ class Cluster:
         return lambda key: getattr(self._changes, kind).add(key)
 
     def _all(self) -> Iterator[Reflector[Any]]:
-        yield from (self.vpcs, self.subnets, self.namespaces, self.pods, self.statefulsets, self.ips)
+        yield from (self.vpcs, self.subnets, self.namespaces, self.pods, self.statefulsets)
+        yield from (self.ips, self.nodes, self.services, self.slices)
 
     def start(self) -> None:
         client = connect(self._kubeconfig, self._context)

@@ -59,7 +59,7 @@ class KubeOvnSite(OvnSite):
         super().__init__(site, owner, wake, writes=writes)
         self._wake, self._owner_name = wake, owner
         self._vpcs = Reflector(res.VpcObject, self._changed, wake)
-        self._controllers = Reflector(res.Deployment, self._heard, wake, name=CONTROLLER)
+        self._controllers = Reflector(res.Deployment, self._heard, wake, fields={"metadata.name": CONTROLLER})
         self._api: AsyncClient | None = None
         self._failure: Problem | None = None
         self._watching: list[asyncio.Task[None]] = []

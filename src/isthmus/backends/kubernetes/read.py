@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, cast
 
@@ -11,7 +11,7 @@ from isthmus.compile.estate import Held
 from isthmus.errors import Problem
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
-from isthmus.model.networks import DEFAULT_VPC, Namespace, Pod, Requirement, Route, Subnet, Vpc
+from isthmus.model.networks import DEFAULT_VPC, Api, Namespace, Pod, Requirement, Route, Subnet, Vpc
 
 SUBNET, ADDRESS, MAC = (f"ovn.kubernetes.io/{what}" for what in ("logical_switch", "ip_address", "mac_address"))
 """Annotations that people write; Kube-OVN's."""
@@ -21,6 +21,8 @@ OWNER, UID = (f"isthmus.dev/{what}" for what in ("owner", "pod-uid"))
 """Annotations of an `IP` of ours: who keeps it, and which Pod of that name has the addresses."""
 STATEFUL = "StatefulSet"
 OVER = ("Succeeded", "Failed")
+API_PORT_NAME = "https"
+"""Of the Service `default/kubernetes`, which the API server makes (k8s.io/kubernetes, `pkg/controlplane`)."""
 
 
 def vpc(found: res.Vpc) -> Vpc | Problem:
@@ -62,6 +64,7 @@ def subnet(found: res.Subnet) -> Subnet | Problem:
         namespaces=frozenset(spec.namespaces),
         selectors=tuple(tuple(_selector(s)) for s in spec.namespace_selectors),
         mtu=spec.mtu,
+        nat=spec.nat_outgoing,
     )
 
 
@@ -113,6 +116,20 @@ def held(found: res.Ip, owner: str) -> Held | None:
     except ValueError:
         return None
     return Held(whose, spec.subnet, addresses, spec.mac_address)
+
+
+def api(services: Iterable[res.Service], slices: Iterable[res.EndpointSlice]) -> Api:
+    """The Service `default/kubernetes` by itself and its slices; nothing where one of them is missing."""
+    vips, port = [], 0
+    for service in services:
+        vips += [ip_address(text) for text in service.spec.cluster_ips]
+        port = next((p.port for p in service.spec.ports if p.name == API_PORT_NAME), port)
+    endpoints = set()
+    for each in slices:
+        ports = [p.port for p in each.ports if p.name == API_PORT_NAME]
+        ready = [e for e in each.endpoints if e.conditions.ready]
+        endpoints |= {(ip_address(text), number) for e in ready for text in e.addresses for number in ports}
+    return Api(tuple(vips), port, tuple(sorted(endpoints, key=lambda e: (e[0].version, e)))) if vips and port else Api()
 
 
 def slots(found: res.StatefulSet) -> range:

@@ -42,7 +42,7 @@ def key(metadata: Metadata) -> str:
 
 
 class Reflector(Generic[Found]):
-    """Of one kind; `name`: only objects that are called so.
+    """Of one kind; all of them, or those that lightkube's `list` finds with the arguments `where`.
 
     objects  by key, current while the watch lives
     listed   everything has been listed once
@@ -50,7 +50,7 @@ class Reflector(Generic[Found]):
     """
 
     def __init__(
-        self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None], name: str = ""
+        self, resource: type[Found], changed: Callable[[str], None], wake: Callable[[], None], **where: Any
     ) -> None:
         self.resource = resource
         self.objects: dict[str, Found] = {}
@@ -58,9 +58,7 @@ class Reflector(Generic[Found]):
         self.failure: Problem | None = None
         self._changed, self._wake = changed, wake
         self._version = ""
-        self._where: dict[str, Any] = {"namespace": "*"} if issubclass(resource, NamespacedResource) else {}
-        if name:
-            self._where["fields"] = {"metadata.name": name}
+        self._where = ({"namespace": "*"} if issubclass(resource, NamespacedResource) else {}) | where
 
     async def run(self, client: AsyncClient) -> None:
         """Until cancelled."""

@@ -77,6 +77,43 @@ class Namespace(GlobalResource, Struct, frozen=True):
     metadata: Metadata
 
 
+class Node(GlobalResource, Struct, frozen=True):
+    _api_info = _info("", "v1", "Node", "nodes")
+    metadata: Metadata
+
+
+class Port(Struct, frozen=True):
+    name: str = ""
+    port: int = 0
+
+
+class ServiceSpec(Struct, frozen=True):
+    cluster_ips: list[str] = msgspec.field(default_factory=list, name="clusterIPs")
+    ports: list[Port] = []
+
+
+class Service(NamespacedResourceG, Struct, frozen=True):
+    _api_info = _info("", "v1", "Service", "services")
+    metadata: Metadata
+    spec: ServiceSpec = ServiceSpec()
+
+
+class EndpointConditions(Struct, frozen=True):
+    ready: bool = True
+
+
+class Endpoint(Struct, frozen=True):
+    addresses: list[str] = []
+    conditions: EndpointConditions = EndpointConditions()
+
+
+class EndpointSlice(NamespacedResourceG, Struct, frozen=True):
+    _api_info = _info("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+    metadata: Metadata
+    endpoints: list[Endpoint] = []
+    ports: list[Port] = []
+
+
 class Ordinals(Struct, frozen=True):
     start: int = 0
 

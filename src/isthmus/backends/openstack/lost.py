@@ -18,7 +18,7 @@ from typing import Any
 from isthmus.backends.changes import Change
 from isthmus.backends.openstack.owned import compared
 from isthmus.backends.ovsdb.index import Index
-from isthmus.model.rows import Row
+from isthmus.model.rows import Row, Value
 
 GRACE, LONGEST = 2.0, 300.0
 """Seconds that OVN may lack a route before it is made anew, doubling with each time it was in vain."""
@@ -50,7 +50,7 @@ class Lost:
     def __init__(self, rows: Mapping[str, Mapping[str, Any]], index: Index, wake: Callable[[], None]) -> None:
         self._rows, self._index, self._wake = rows, index, wake
         self._missed: dict[Route, tuple[float, int]] = {}
-        """Since when OVN lacks it, and how often it was made anew."""
+        """Until when OVN may lack it, and how often it was made anew."""
         self._known: dict[str, tuple[int, frozenset[tuple[str, str]]]] = {}
         self.ripe = 0
         """Raised whenever a wait for OVN is over."""
@@ -64,9 +64,8 @@ class Lost:
         found: list[Change] = []
         for row in wanted:
             assert row.parent is not None and row.parent.uuid is not None
-            destination, nexthop = compared({c: str(row.columns[c]) for c in ("destination", "nexthop")})
-            route = row.parent.uuid, destination, nexthop
-            if not self._uuids(route[0]) or (destination, nexthop) in self._routes(route[0]):
+            route = row.parent.uuid, *_ends(row.columns)
+            if not self._uuids(route[0]) or route[1:] in self._routes(route[0]):
                 # A router that is gone from OVN is gone, and its routes with it: the next listing says so.
                 self._missed.pop(route, None)
                 continue
@@ -81,23 +80,24 @@ class Lost:
         return self.ripe, tuple((r, self._index.version.get(u, 0)) for r in sorted(routers) for u in self._uuids(r))
 
     def _due(self, route: Route) -> bool:
-        now = asyncio.get_running_loop().time()
-        since, times = self._missed.setdefault(route, (now, 0))
-        left = since + min(GRACE * 2**times, LONGEST) - now
-        if left > 0:
-            asyncio.get_running_loop().call_later(left + 0.01, self._over)
-            return False
-        return True
+        if route not in self._missed:
+            self._wait(route, 0)
+        until, _ = self._missed[route]
+        return asyncio.get_running_loop().time() >= until
 
     def begun(self, changes: Iterable[Change]) -> None:
         """Calls are made for some of them."""
-        now = asyncio.get_running_loop().time()
         for change in changes:
             if change.op == "add" and change.parent is not None and change.table == "extra_route":
-                columns = {c: str(change.columns[c]) for c in ("destination", "nexthop")}
-                route = str(change.parent.uuid), *compared(columns)
+                route = str(change.parent.uuid), *_ends(change.columns)
                 if route in self._missed:
-                    self._missed[route] = now, self._missed[route][1] + 1
+                    self._wait(route, self._missed[route][1] + 1)
+
+    def _wait(self, route: Route, times: int) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(GRACE * 2**times, LONGEST)
+        self._missed[route] = until, times
+        loop.call_at(until, self._over)
 
     def _over(self) -> None:
         self.ripe += 1
@@ -116,3 +116,8 @@ class Lost:
             routes = frozenset(compared({"destination": r["ip_prefix"], "nexthop": r["nexthop"]}) for r in there)
             self._known[router] = version, routes
         return self._known[router][1]
+
+
+def _ends(columns: Mapping[str, Value]) -> tuple[str, str]:
+    """Destination and next hop of an extra route, as they are compared."""
+    return compared({c: str(columns[c]) for c in ("destination", "nexthop")})
