@@ -42,6 +42,7 @@ def rate(rounds: int) -> Iterator[Row]:
                 rows = _ports(lab)
                 _kubectl(lab, "delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
                 _until(lab, 0)
+                _forgotten(lab)
             theirs.append(_inserted(lab, rows))
             progress(
                 f"  pods {number + 1}/{rounds}: {ours[-1]:.0f}/s (created {made[-1]:.0f}/s), rows {theirs[-1]:.0f}/s"
@@ -116,6 +117,15 @@ def _until(lab: Lab, wanted: int) -> None:
         return sum(str(r["logical_port"]).endswith(".default") for r in rows["Port_Binding"].values()) == wanted
 
     rpc.wait_until(lab.site("cluster").sb_unix, "OVN_Southbound", {"Port_Binding": ["logical_port"]}, there, TIMEOUT)
+
+
+def _forgotten(lab: Lab) -> None:
+    """No `IP` object is left for the next round to take away."""
+    deadline = time.monotonic() + TIMEOUT
+    while json.loads(lab.exec("operator", ["kubectl", "get", "ips.kubeovn.io", "-o", "json"]).stdout)["items"]:
+        if time.monotonic() > deadline:
+            raise RuntimeError("IP objects are left")
+        time.sleep(0.5)
 
 
 def _resident(process: subprocess.Popen[str]) -> float:

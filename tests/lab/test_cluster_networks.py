@@ -135,6 +135,69 @@ def test_a_tenant_cannot_claim_anothers_subnet_or_address(cluster: Lab) -> None:
     assert set(ports(cluster)) == {"fair.red"}
 
 
+def ips(lab: Lab) -> dict[str, dict[str, Any]]:
+    """Specs of the `IP` objects of Pods."""
+    found = json.loads(kubectl(lab, "get", "ips.kubeovn.io", "-o", "json"))["items"]
+    return {each["metadata"]["name"]: each["spec"] for each in found if each["spec"].get("namespace")}
+
+
+def said(lab: Lab, name: str, space: str = "default") -> dict[str, str]:
+    """Annotations of a Pod that are Kube-OVN's."""
+    whole = get(lab, "pod", name, "-n", space)["metadata"].get("annotations", {})
+    return {k.partition("/")[2]: v for k, v in whole.items() if k.startswith("ovn.kubernetes.io/")}
+
+
+def test_what_a_pod_was_given_is_written_down_and_taken_away_again(cluster: Lab) -> None:
+    apply(cluster, pod("a", "n1", "red"))
+    mac, four, six = port(cluster, "a.red")["addresses"]
+    eventually(cluster, lambda: "a.red" in ips(cluster), "its IP")
+    assert ips(cluster)["a.red"].items() >= {
+        "podName": "a", "namespace": "red", "subnet": "red-web", "nodeName": "n1", "macAddress": mac,
+        "ipAddress": f"{four},{six}", "v4IpAddress": four, "v6IpAddress": six,
+    }.items()  # fmt: skip
+    wanted = {
+        "allocated": "true", "routed": "true", "ip_address": f"{four},{six}", "mac_address": mac,
+        "cidr": "10.1.0.0/24,fd00:1::/64", "gateway": "10.1.0.1,fd00:1::1", "logical_switch": "red-web",
+        "logical_router": "red", "pod_nic_type": "veth-pair",
+    }  # fmt: skip
+    eventually(cluster, lambda: said(cluster, "a", "red") == wanted, "its annotations")
+    # What somebody spoils is mended, and what is not ours stays.
+    kubectl(cluster, "delete", "ips.kubeovn.io", "a.red")
+    kubectl(cluster, "annotate", "pod", "-n", "red", "a", "--overwrite", "ovn.kubernetes.io/gateway=x", "mine=y")
+    eventually(cluster, lambda: "a.red" in ips(cluster) and said(cluster, "a", "red") == wanted, "both as they were")
+    assert get(cluster, "pod", "a", "-n", "red")["metadata"]["annotations"]["mine"] == "y"
+    kubectl(cluster, "patch", "pod", "-n", "red", "a", "--subresource=status", "-p", '{"status": {"phase": "Failed"}}')
+    eventually(cluster, lambda: not said(cluster, "a", "red") and not ips(cluster), "it is over, and has nothing")
+
+
+def test_nodes_have_an_ip_as_well(cluster: Lab) -> None:
+    spec = get(cluster, "ips.kubeovn.io", "node-n1")["spec"]
+    assert (spec["podName"], spec["nodeName"], spec["subnet"]) == ("n1", "n1", "join")
+    rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values()
+    (row,) = (r for r in rows if r["name"] == "node-n1")
+    assert str(row["addresses"]).split() == [spec["macAddress"], spec["v4IpAddress"]]
+
+
+def test_what_was_written_to_a_pod_is_no_wish_of_whoever_copies_it(cluster: Lab) -> None:
+    apply(cluster, pod("first", "n1", "red"))
+    eventually(cluster, lambda: "allocated" in said(cluster, "first", "red"), "its annotations")
+    annotations = get(cluster, "pod", "first", "-n", "red")["metadata"]["annotations"]
+    apply(cluster, pod("second", "n2", "red", annotations))
+    assert port(cluster, "second.red")["addresses"] != port(cluster, "first.red")["addresses"]
+    own = ",".join(port(cluster, "second.red")["addresses"][1:])
+    eventually(cluster, lambda: said(cluster, "second", "red")["ip_address"] == own, "its own address")
+
+
+def test_an_ip_that_somebody_else_made_stays_as_it_is(cluster: Lab) -> None:
+    apply(cluster, custom("IP", "a.red", podName="a", namespace="red", subnet="red-web", v4IpAddress="10.1.0.250"))
+    apply(cluster, pod("a", "n1", "red"))
+    eventually(cluster, lambda: "allocated" in said(cluster, "a", "red"), "its annotations")
+    delete(cluster, "pod", "-n", "red", "a", "--force")
+    eventually(cluster, lambda: not ports(cluster), "its port has gone")
+    assert ips(cluster)["a.red"]["v4IpAddress"] == "10.1.0.250"
+    delete(cluster, "ips.kubeovn.io", "a.red")
+
+
 def test_who_waits_for_an_address_gets_the_first_that_is_free(cluster: Lab) -> None:
     apply(cluster, custom("Subnet", "small", cidrBlock="10.6.0.0/30"))
     small = {"ovn.kubernetes.io/logical_switch": "small"}
@@ -162,8 +225,16 @@ def test_a_statefulsets_members_keep_their_addresses(cluster: Lab) -> None:
     delete(cluster, "pod", "-n", "red", "db-1", "--force")
     eventually(cluster, lambda: port(cluster, "db-1.red")["uid"] != before[1]["uid"], "another db-1")
     assert port(cluster, "db-1.red")["addresses"] == before[1]["addresses"]
+    uid = get(cluster, "pod", "db-1", "-n", "red")["metadata"]["uid"]
+    eventually(cluster, lambda: written_of(cluster, "db-1.red") == uid, "its IP is the new one's")
+    assert ips(cluster)["db-1.red"]["v4IpAddress"] == before[1]["addresses"][1]
     kubectl(cluster, "-n", "red", "scale", "statefulset", "db", "--replicas=1")
     eventually(cluster, lambda: set(ports(cluster)) == {"db-0.red"}, "db-1 has given its port back")
+    eventually(cluster, lambda: set(ips(cluster)) == {"db-0.red"}, "and its IP")
+
+
+def written_of(lab: Lab, ip: str) -> str:
+    return str(get(lab, "ips.kubeovn.io", ip)["metadata"]["annotations"]["isthmus.dev/pod-uid"])
 
 
 def test_a_subnet_with_pods_inside_stays_as_it_is(cluster: Lab) -> None:
@@ -240,3 +311,14 @@ def test_who_comes_after_us_writes_nothing_and_gives_no_address_twice(lab_factor
         eventually(lab, lambda: "later.default" in ports(lab), "a port under the third one")
         eventually(lab, lambda: len(ports(lab)["p1.default"]["addresses"]) == 2, "it has an address again")
         assert len({p["addresses"][1] for p in ports(lab).values()}) == 7
+        before = ports(lab)
+        eventually(lab, lambda: ips(lab).keys() == before.keys(), "all is written down")
+    # Somebody restores a database from before the Pods, which do not run and show nothing: only `IP` objects know.
+    for name in before:
+        lab.site("cluster").nbctl("lsp-del", name)
+    apply(lab, pod("early", "n1"))
+    with serving(lab):
+        eventually(lab, lambda: len(ports(lab)) == 8, "all have ports again")
+        now = ports(lab)
+        assert {name: now[name] for name in before} == before
+        assert len({p["addresses"][1] for p in now.values()}) == 8

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from isthmus.api.attachments import vpc_key, vpc_known
 from isthmus.api.draft import Draft
+from isthmus.api.formats import is_object_name
 from isthmus.api.structure import nearest
 from isthmus.errors import Problem
 from isthmus.model.intent import Attachment, Configuration, Endpoint, Fabric, Interconnect, Prefix, Site, SubnetRef
@@ -167,12 +168,12 @@ def _join(draft: Draft, fabrics: Sequence[Draft], sites: Sequence[Draft]) -> Non
 
 
 def _made_in_the_cluster(draft: Draft, attachment: Attachment) -> None:
+    """Names of objects are narrower than those of switches (Kubernetes, "DNS Subdomain Names")."""
     for subnet in attachment.subnets:
-        if subnet.cidrs:
-            said = f"subnet {subnet.name!r} is not yet defined in a cluster"
-            draft.refuse(
-                "NotYetHonoured", said, f"{attachment.field}.subnets", "create a Subnet there, and name it here"
-            )
+        if subnet.cidrs and subnet.name and not is_object_name(subnet.name):
+            said = f"no object of a cluster can be called {subnet.name!r}"
+            remedy = "use lower-case letters, digits, hyphens and dots, a letter or digit first and last"
+            draft.refuse("InvalidName", said, subnet.field, remedy)
 
 
 def _openstack_only(draft: Draft, attachment: Attachment, site: Site) -> None:

@@ -20,9 +20,10 @@ class Refusal(NamedTuple):
 
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_OBJECT = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 _HOST = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?")
 _LABEL_REMEDY = "use lower-case ASCII letters, digits and hyphens, a letter or digit first and last, at most 63 in all"
-LABEL_LENGTH, FOREIGN_LENGTH, PATH_LENGTH = 63, 255, 4096
+LABEL_LENGTH, OBJECT_LENGTH, FOREIGN_LENGTH, PATH_LENGTH = 63, 253, 255, 4096
 
 
 def label(text: str) -> Refusal | None:
@@ -32,6 +33,15 @@ def label(text: str) -> Refusal | None:
     if not _LABEL.fullmatch(text):
         return Refusal("InvalidName", "is not a name that Isthmus can give to an object", _LABEL_REMEDY)
     return None
+
+
+def is_object_name(text: str) -> bool:
+    """An object of a cluster may be called so (Kubernetes, "DNS Subdomain Names").
+
+    >>> is_object_name("web.v2"), is_object_name("Web")
+    (True, False)
+    """
+    return len(text) <= OBJECT_LENGTH and _OBJECT.fullmatch(text) is not None
 
 
 def foreign(text: str) -> Refusal | None:

@@ -14,8 +14,12 @@ RULES: tuple[dict[str, list[str]], ...] = (
     {"apiGroups": [""], "resources": ["pods", "namespaces", "nodes", "services"], "verbs": READ},
     {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ},
     {"apiGroups": ["apps"], "resources": ["statefulsets"], "verbs": READ},
-    {"apiGroups": ["kubeovn.io"], "resources": ["vpcs", "subnets"], "verbs": [*READ, "create"]},
+    {"apiGroups": ["kubeovn.io"], "resources": ["vpcs"], "verbs": [*READ, "create"]},
+    # Attachments define Subnets, and take them away again.
+    {"apiGroups": ["kubeovn.io"], "resources": ["subnets"], "verbs": [*READ, "create", "patch", "delete"]},
+    {"apiGroups": ["kubeovn.io"], "resources": ["ips"], "verbs": [*READ, "create", "patch", "delete"]},
     {"apiGroups": ["kubeovn.io"], "resources": ["vpcs/status", "subnets/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["pods/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 )
 BESIDE: tuple[dict[str, list[str]], ...] = (

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SIGNS = {"add": "+", "change": "~", "remove": "-"}
 
-LATER = {"kubernetes": "when Kube-OVN has made OVN's rows of what it has"}
+LATER = {"kubernetes": "when OVN has rows of what its objects say"}
 """Beginning of a database's name -> what its deferred changes wait for, where that is not ovn-ic."""
 
 

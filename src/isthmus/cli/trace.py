@@ -12,7 +12,10 @@ from isthmus.model.rows import nb
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    where = "a logical switch port; at sites of type openstack also SITE/PROJECT/PORT, each by name or id"
+    where = (
+        "a logical switch port; at sites of type openstack also SITE/PROJECT/PORT, each by name or id, "
+        "at those of type kubernetes SITE/NAMESPACE/POD"
+    )
     parser.add_argument("source", metavar="SITE/PORT", help=where)
     parser.add_argument("target", metavar="SITE/PORT|ADDRESS", help="another one, or an address")
     parser.add_argument("--protocol", choices=("icmp", "tcp", "udp"), default="icmp")

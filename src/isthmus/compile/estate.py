@@ -149,21 +149,32 @@ class Estate:
 
     # -- Pods -----------------------------------------------------------------------------------------------------
 
-    def insist(self, pod: Pod) -> None:
-        """Let a Pod that runs have the addresses that it shows, whatever a restored database says of them."""
+    def insist(self, pod: Pod, noted: Held | None = None) -> None:
+        """Let a Pod that lives have the addresses that it is known to have, whatever a restored database says of them.
+
+        noted   what was written down of this very Pod; counts where it shows no addresses, nor a row is known
+        """
         name = key(pod)
         had = self._held.get(name)
-        chosen = had[1] if had else self._choice(pod)
+        shown = pod.told or (noted.addresses if noted and not (had and had[0].uid == pod.uid) else ())
+        if noted is not None and set(noted.addresses) != set(shown):
+            noted = None
+        chosen = noted.subnet if noted else had[1] if had else self._choice(pod)
         pool = self._pools.get(chosen) if isinstance(chosen, str) else None
-        if pool is None or not pod.told:
+        if pool is None or not shown:
             return
         lease = pool.lease(name)
-        if lease is not None and {a.ip for a in lease.addresses} == set(pod.told):
+        if lease is not None and {a.ip for a in lease.addresses} == set(shown):
+            self._move_in(pod, pool)
             return
-        for other in {pool.holder(address) for address in pod.told} - {"", name}:
-            if not self._runs_with(other):
+        for other in {pool.holder(address) for address in shown} - {"", name}:
+            # Of what was written down nobody can be sure: only a member of a StatefulSet, which may be gone, yields.
+            if not self._runs_with(other) and (pod.told or self._held[other][0].slot):
                 self._move_out(other)
-        if pool.hold(name, pod.told, lease.mac if lease else pod.mac or pool.new_mac(name)):
+        mac = noted.mac if noted else lease.mac if lease else pod.mac or pool.new_mac(name)
+        if had is not None and had[1] != chosen:
+            self._move_out(name)
+        if pool.hold(name, shown, mac):
             self._move_in(pod, pool)
 
     def remember(self, held: Iterable[Held]) -> None:
@@ -175,9 +186,13 @@ class Estate:
 
     def holdings(self) -> Iterator[Held]:
         """What every Pod has."""
-        for name, (pod, subnet) in self._held.items():
-            if lease := self._pools[subnet].lease(name):
-                yield Held(pod, subnet, tuple(a.ip for a in lease.addresses), lease.mac)
+        return (held for name in self._held if (held := self.holding(name)))
+
+    def holding(self, name: str) -> Held | None:
+        """What a Pod has, by its key."""
+        pod, subnet = self._held.get(name, (None, ""))
+        lease = self._pools[subnet].lease(name) if pod else None
+        return Held(pod, subnet, tuple(a.ip for a in lease.addresses), lease.mac) if pod and lease else None
 
     def _runs_with(self, name: str) -> bool:
         """It shows the very addresses that it was given."""

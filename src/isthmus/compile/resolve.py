@@ -245,7 +245,7 @@ class _Resolver:
                 "choose another cidr",
             )
             return None
-        # Neutron names its ports itself.
+        # Others name their ports themselves.
         doors = tuple(sorted({p.name for p in standing}))
         if vpc.keeper == "ovn":
             doors = (of(self.owner, self.interconnect.name, self.attachment.name, f"subnet.{ref.name}"),)

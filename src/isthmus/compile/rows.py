@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from isthmus.compile import edge, link, policies, probes, routes, vpc_kubeovn, vpc_neutron, vpc_ovn
+from isthmus.compile import edge, link, policies, probes, routes, vpc_cluster, vpc_kubeovn, vpc_neutron, vpc_ovn
 from isthmus.compile.view import Joined, Side
 from isthmus.model.rows import Row
 
 LINK_MAKERS: Mapping[str, Callable[[Joined, Side], Iterator[Row]]] = {
     "ovn": vpc_ovn.rows,
     "neutron": vpc_neutron.rows,
+    "isthmus": vpc_cluster.rows,
     "kube-ovn": vpc_kubeovn.rows,
 }
 """Who keeps the VPC router -> what makes its end of the link, its routes to the edge, and subnets that we define."""

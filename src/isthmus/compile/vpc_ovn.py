@@ -11,8 +11,13 @@ from isthmus.model.rows import Row
 
 
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
-    maker = Maker(joined, side)
     yield from subnets.rows(joined, side)
+    yield from way(joined, side)
+
+
+def way(joined: Joined, side: Side) -> Iterator[Row]:
+    """The link, and the routes and the guard of the router; no subnet."""
+    maker = Maker(joined, side)
     yield from link.vpc_end(joined, side)
     yield from routes.on_vpc(joined, side)
     door = dict.fromkeys((4, 6), maker.name("link-vpc"))

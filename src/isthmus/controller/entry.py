@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from isthmus.backends.changes import Change
 from isthmus.compile.view import Joined, Side
+from isthmus.compile.vpc_cluster import SUBNET
 from isthmus.errors import Problem
 from isthmus.model.intent import Interconnect
 from isthmus.model.rows import kubernetes, neutron
@@ -56,6 +57,9 @@ class Entry:
         if self.calls:
             if self.refusal is not None:
                 return self.refusal.code, self.refusal.advice
+            if any(c.table == SUBNET for changes in self.changes.values() for c in changes):
+                says = "the networks of the cluster do not have every Subnet yet; does their `isthmus serve` run?"
+                return "WaitingForSubnet", says
             if any(changes for database, changes in self.changes.items() if database.startswith(CLUSTERS)):
                 return "WaitingForKubeOvn", "Kube-OVN has not made every route and policy of its Vpc yet; does it run?"
             return "WaitingForNeutron", "Neutron is still being asked for networks, routes or rules"

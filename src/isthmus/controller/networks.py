@@ -22,6 +22,7 @@ from isthmus.backends.ovsdb.networks import NetworkStore
 from isthmus.compile import networks as rows
 from isthmus.compile.estate import Estate, Held, key
 from isthmus.compile.pool import Pool
+from isthmus.controller.follow import Follower, NotOurs
 from isthmus.controller.tell import Teller, condition, ready
 from isthmus.controller.world import wait_for
 from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
@@ -59,6 +60,7 @@ class Networks:
         self.cluster = Cluster(site.kubeconfig, site.context, self.woken.set)
         self.estate = Estate(site.name, self.store.owner)
         self._teller = Teller(self.cluster)
+        self._follower = Follower(self.cluster, self.store.owner, self._given)
         self._task: asyncio.Task[None] | None = None
         self._epoch = 0
         """Which of our holds of the lock everything was read under; between two somebody else may have written."""
@@ -71,13 +73,14 @@ class Networks:
         self.store.start()
         self.cluster.start()
         self._teller.start()
+        self._follower.start()
         self._task = asyncio.create_task(self._run(), name=f"networks of {self.site.name}")
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._teller.stop()
+        await asyncio.gather(self._teller.stop(), self._follower.stop())
         await asyncio.gather(self.store.stop(), self.cluster.stop())
 
     async def _run(self) -> None:
@@ -135,6 +138,9 @@ class Networks:
         if self.estate.crowded:
             groups |= self.estate.judge()
         wrote = await self._write(sorted(groups))
+        if wrote:
+            self._follower.give_way()
+        self._follow(groups, changes)
         self._tell(groups | {rows.of_vpc(n) for n in changes.vpcs} | {rows.of_subnet(n) for n in changes.subnets})
         return wrote
 
@@ -148,8 +154,8 @@ class Networks:
     async def _begin(self) -> set[str]:
         """What every cluster has, what was given before, and everything there is.
 
-        Who runs has the addresses that it shows; then rows count, then what this process gave before it lost the lock
-        or the database: that may have been restored from a time before.
+        Who runs has the addresses that it shows; then rows count, then `IP` objects and what this process gave before
+        it lost the lock or the database: that may have been restored from a time before.
         """
         await self._defaults()
         epoch, before = self.store.client.locks, list(self.estate.holdings())
@@ -161,10 +167,12 @@ class Networks:
         self._surroundings()
         self._networks()
         self._api()
-        for pod in pods.values():
-            self.estate.insist(pod)
-        self.estate.remember(each for each in before if _lives(each.pod, pods))
-        for name in {*pods, *(key(each.pod) for each in held)}:
+        noted = {key(each.pod): each for each in self._noted() if _lives(each.pod, pods)}
+        for name, pod in sorted(pods.items(), key=lambda item: not item[1].told):
+            note = noted.get(name)
+            self.estate.insist(pod, note if note and note.pod.uid == pod.uid else None)
+        self.estate.remember(each for each in (*before, *noted.values()) if _lives(each.pod, pods))
+        for name in {*pods, *(name for name, _ in self.estate.pods())}:
             self.estate.set_pod(name, pods.get(name))
         self._epoch = epoch
         known = self.estate.known
@@ -202,6 +210,11 @@ class Networks:
                 ports = [_held(name, record) for _, record in self.store.owned_rows(group, "Logical_Switch_Port")]
                 held += [each for each in ports if each is not None]
         return vpcs, subnets, held
+
+    def _noted(self) -> Iterator[Held]:
+        """What was given to Pods as `IP` objects have it."""
+        found = (read.held(each, self.store.owner) for each in self.cluster.ips.objects.values())
+        return (each for each in found if each is not None)
 
     def _surroundings(self) -> None:
         self.estate.set_namespaces({n: read.namespace(o) for n, o in self.cluster.namespaces.objects.items()})
@@ -317,6 +330,20 @@ class Networks:
                 self._teller.say(res.Subnet, name, partial(self._subnet_status, name))
         self._teller.problems(dict(self._troubled()))
 
+    def _follow(self, groups: Iterable[str], changes: Changes) -> None:
+        """Have `IP` objects and annotations looked at: of Pods whose ports were, and of what somebody changed."""
+        pods = {g.partition(".")[2].replace(".", "/", 1) for g in groups if g.startswith("pod.")}
+        self._follower.say(pods | {key for name in changes.ips for key in _whose(name)})
+
+    def _given(self, name: str) -> tuple[Held, Subnet] | None:
+        """What a Pod has whose port stands, and its Subnet. Raises NotOurs while somebody else may know better."""
+        if not self.store.client.has_lock or self._epoch != self.store.client.locks:
+            raise NotOurs
+        held = self.estate.holding(name)
+        if held is None or rows.of_pod(held.pod.namespace, held.pod.name) in self._refused:
+            return None
+        return held, self.estate.known.subnets[held.subnet]
+
     def _troubled(self) -> Iterator[tuple[res.Involved, Problem]]:
         """What an Event is about -> what is wrong with it."""
         refused = {
@@ -368,6 +395,15 @@ class Networks:
 def _new(before: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What to write, or None where it is there."""
     return None if all(before.get(field) == value for field, value in status.items()) else status
+
+
+def _whose(ip: str) -> Iterator[str]:
+    """Keys of whom an `IP` may be called after: a Pod, as a namespace's name holds no dot, or a node."""
+    pod, dot, namespace = ip.rpartition(".")
+    if dot:
+        yield f"{namespace}/{pod}"
+    if ip.startswith("node-"):
+        yield f"/{ip.removeprefix('node-')}"
 
 
 def _lives(pod: Pod, pods: Mapping[str, Pod]) -> bool:

@@ -16,6 +16,14 @@ LISTING = 5.0
 """Seconds of silence after which a database that had begun to answer counts as out of reach."""
 
 
+def _cluster() -> type[OvnSite]:
+    try:
+        from isthmus.backends.kubernetes.site import ClusterSite  # noqa: PLC0415  # its client is an extra
+    except ImportError as error:
+        raise not_installed(error) from error
+    return ClusterSite
+
+
 def _kube_ovn() -> type[OvnSite]:
     try:
         from isthmus.backends.kubernetes.kube_ovn import KubeOvnSite  # noqa: PLC0415  # its client is an extra
@@ -27,12 +35,12 @@ def _kube_ovn() -> type[OvnSite]:
 BACKENDS: Mapping[str, Callable[[], type[OvnSite]]] = {
     "ovn": lambda: OvnSite,
     "openstack": lambda: OpenStackSite,
-    "isthmus": lambda: OvnSite,
+    "isthmus": _cluster,
     "kube-ovn": _kube_ovn,
 }
 """Type of a site, or who keeps a cluster's networks -> what reads and writes it for Interconnects.
 
-Vpcs and Subnets of a cluster whose networks are ours are rows like others.
+Vpcs and Subnets of a cluster whose networks are ours are rows like others, but for Subnets that Attachments define.
 """
 
 

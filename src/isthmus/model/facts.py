@@ -65,8 +65,9 @@ class Vpc:
     name: str
     ports: tuple[VpcPort, ...]
     foreign_routes: tuple[ForeignRoute, ...] = ()
-    keeper: Literal["ovn", "neutron", "kube-ovn"] = "ovn"
-    """Who writes the router's rows: whoever has the northbound database, or Neutron or Kube-OVN alone."""
+    keeper: Literal["ovn", "neutron", "isthmus", "kube-ovn"] = "ovn"
+    """Who writes the router's rows: whoever has the northbound database, or Neutron or Kube-OVN alone; `isthmus`: we,
+    as a cluster's `Vpc` says."""
     project: str = ""
     """Id of the Neutron project that owns it."""
     pinned: bool = False

@@ -1,4 +1,4 @@
-"""A switch port as people name it, and what Neutron says of it."""
+"""A switch port as people name it, and what Neutron or a cluster says of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 
 from isthmus.errors import IntentError, Problem
+from isthmus.model.rows import KEY
 from isthmus.verify import neutron
 from isthmus.verify.columns import Secured, text, texts
 from isthmus.verify.reach import World
@@ -18,7 +19,7 @@ NO_PROJECTS: Projects = {}
 
 
 def split(word: str) -> tuple[str, str, str]:
-    """Site, project and port of `SITE/<project>/<port>`; no project in `SITE/<lsp>`.
+    """Site, project or namespace, and port or Pod of `SITE/<project>/<port>`; no project in `SITE/<lsp>`.
 
     >>> split("cloud/a/vm"), split("cloud/vm")
     (('cloud', 'a', 'vm'), ('cloud', '', 'vm'))
@@ -29,7 +30,10 @@ def split(word: str) -> tuple[str, str, str]:
 
 
 def find_port(world: World, word: str, projects: Projects = NO_PROJECTS) -> tuple[str, SwitchPort]:
-    """Read `SITE/<lsp>`, or `SITE/<project>/<port>` with names or ids of Neutron's. Raises IntentError."""
+    """Read `SITE/<lsp>`, `SITE/<project>/<port>` with names or ids of Neutron's, or `SITE/<namespace>/<pod>`.
+
+    Raises IntentError.
+    """
     site, project, name = split(word)
     if site not in world.zones:
         raise error("UnknownSite", f"there is no site {site!r}", f"name one of {', '.join(sorted(world.zones))}")
@@ -38,6 +42,11 @@ def find_port(world: World, word: str, projects: Projects = NO_PROJECTS) -> tupl
         return site, lsp
     if not project:
         raise error("UnknownPort", f"site {site!r} has no switch port {name!r}", "see `isthmus show`")
+    if (lsp := zone.switch_ports.get(f"{name}.{project}")) is not None and _pod(zone, lsp):
+        return site, lsp
+    if any(_pod(zone, port) for port in zone.switch_ports.values()):
+        remedy = "see whether it runs, and its Events: kubectl describe pod; one in its node's network has no port"
+        raise error("UnknownPod", f"site {site!r} has no port of a Pod {name!r} in namespace {project!r}", remedy)
     known = {project, *(i for i, of in projects.get(site, {}).items() if of == project)}
     ports = [(p, zone.table("Logical_Switch_Port")[p.row.uuid]) for p in zone.switch_ports.values()]
     theirs = [(p, record) for p, record in ports if neutron.mark(record, "project_id") in known]
@@ -55,13 +64,31 @@ def find_port(world: World, word: str, projects: Projects = NO_PROJECTS) -> tupl
     return site, found[0]
 
 
+def _pod(zone: Zone, port: SwitchPort) -> str:
+    """NAMESPACE/NAME of the Pod that a port is for, by our own mark or Kube-OVN's; "" for another's."""
+    ids = neutron.ids(zone.table("Logical_Switch_Port")[port.row.uuid])
+    if "isthmus:pod-uid" not in ids:
+        return ids.get("pod", "")
+    namespace, _, pod = ids.get(KEY, "").removeprefix("pod.").removesuffix("/port").partition(".")
+    return f"{namespace}/{pod}" if namespace else ""
+
+
 def error(code: str, message: str, remedy: str) -> IntentError:
     return IntentError(Problem(code, message, remedy=remedy))
 
 
 def describe(zone: Zone, port: SwitchPort, end: str) -> Iterator[str]:
-    """A line about a port that Neutron made: whose it is, what filters it, and where its address comes from."""
+    """A line about a port that Neutron made: whose it is, what filters it, and where its address comes from.
+
+    Of a Pod's: which it is, and where it runs.
+    """
     record = zone.table("Logical_Switch_Port")[port.row.uuid]
+    if pod := _pod(zone, port):
+        node = port.options.get("requested-chassis", "")
+        words = [f"Pod {pod}", f"Subnet {text(zone.table('Logical_Switch')[port.switch].get('name'))}"]
+        words += [f"node {node}"] if node else []
+        yield f"{end:>4}  {'; '.join([*words, *_security(port)])}"
+        return
     project = neutron.mark(record, "project_id")
     if not project:
         return

@@ -204,6 +204,65 @@ def test_what_a_process_gave_counts_where_the_database_was_restored_from_before(
     assert given_to(again, late) == address
 
 
+def restored(*held: Held) -> Estate:
+    """What a process starts with that finds these ports in its database."""
+    made = Estate("site", "networks.site")
+    made.stand(["red"], [subnet("red-web", "red", "10.1.0.1/24")], held)
+    made.set_namespaces(NAMESPACES)
+    made.set_networks(VPCS, SUBNETS)
+    return made
+
+
+def noted(whose: Pod, address: str, where: str = "red-web") -> Held:
+    return Held(whose, where, (ip_address(address),), f"0a:00:00:00:01:{int(address.rpartition('.')[2]):02x}")
+
+
+def test_what_was_written_down_of_a_living_pod_counts_where_the_database_knows_nothing_of_it() -> None:
+    made = restored()
+    late = pod("late")
+    made.insist(late, noted(late, "10.1.0.2"))
+    assert given_to(made, pod("other", node="n2")) == "10.1.0.3"
+    assert given_to(made, late) == "10.1.0.2"
+    (row,) = made.rows("pod.red.late")
+    assert row.columns["addresses"] == frozenset({"0a:00:00:00:01:02 10.1.0.2"})
+
+
+def test_it_says_which_subnet_although_the_namespace_is_bound_elsewhere_by_now() -> None:
+    made = restored()
+    made.set_networks(VPCS, SUBNETS | {"red-web": subnet("red-web", "red", "10.1.0.1/24", namespaces="other")})
+    made.insist(pod("a"), noted(pod("a"), "10.1.0.9"))
+    assert given_to(made, pod("a")) == "10.1.0.9"
+
+
+def test_rows_and_what_a_pod_shows_count_more_than_what_was_written_down() -> None:
+    stands, shows = pod("stands"), pod("shows", told=(ip_address("10.1.0.6"),))
+    made = restored(Held(stands, "red-web", (ip_address("10.1.0.5"),), "0a:00:00:00:00:01"))
+    made.insist(shows, noted(shows, "10.1.0.8"))
+    made.insist(stands, noted(stands, "10.1.0.9"))
+    made.insist(pod("liar"), noted(pod("liar"), "10.1.0.5"))
+    assert given_to(made, stands) == "10.1.0.5"
+    assert given_to(made, shows) == "10.1.0.6"
+    assert given_to(made, pod("liar")) not in ("10.1.0.5", "10.1.0.6")
+
+
+def test_an_old_row_of_a_statefulsets_member_yields_to_a_living_pod() -> None:
+    old, new = pod("db-0", slot="db", uid="old"), pod("db-0", slot="db", uid="new")
+    made = restored(Held(old, "red-web", (ip_address("10.1.0.5"),), "0a:00:00:00:00:01"))
+    made.insist(pod("a"), noted(pod("a"), "10.1.0.5"))
+    made.insist(new, noted(new, "10.1.0.9"))
+    assert given_to(made, pod("a")) == "10.1.0.5"
+    assert given_to(made, new) == "10.1.0.9"
+
+
+def test_a_running_member_of_a_statefulset_moves_to_the_subnet_that_was_written_down() -> None:
+    old = pod("db-0", slot="db", uid="old")
+    new = replace(old, uid="new", told=(ip_address("10.16.0.9"),))
+    made = restored(Held(old, "red-web", (ip_address("10.1.0.5"),), "0a:00:00:00:00:01"))
+    made.insist(new, noted(new, "10.16.0.9", DEFAULT_SUBNET))
+    assert given_to(made, new) == "10.16.0.9"
+    assert given_to(made, pod("b", addresses=(ip_address("10.1.0.5"),))) == "10.1.0.5"
+
+
 def test_routes_of_a_vpc() -> None:
     made = Estate("site", "networks.site")
     route = Route(ip_network("0.0.0.0/0"), ip_address("10.1.0.254"), "dst")

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from isthmus.backends.kubernetes import read
+from isthmus.backends.kubernetes import read, write
 from isthmus.backends.kubernetes import resources as res
+from isthmus.compile.estate import Held
 from isthmus.errors import Problem
 from isthmus.model.networks import Pod, Requirement, Route, Subnet, Vpc
 
@@ -46,6 +47,40 @@ def test_a_pod_with_what_its_annotations_and_its_status_say() -> None:
         "red", "a", "1", "n1", subnet="web", addresses=(ip_address("10.1.0.7"), ip_address("fd00::7")),
         mac="00:00:5e:00:53:01", told=(ip_address("10.1.0.7"),), slot="db",
     )  # fmt: skip
+
+
+def test_what_we_said_of_a_pod_is_no_wish() -> None:
+    held = Held(Pod("red", "a", "1", "n1"), "web", (ip_address("10.1.0.7"),), "0a:00:00:00:00:01")
+    found = pod(write.told(held, Subnet("web", "red", (ip_interface("10.1.0.1/24"),))))
+    assert found == Pod("red", "a", "1", "n1", subnet="web", slot="db")
+
+
+@pytest.mark.parametrize("slot", ["", "db"])
+def test_an_ip_says_all_that_its_pod_was_given(slot: str) -> None:
+    whose = Pod("red", "db-1" if slot else "a.b", "uid", "n1", slot=slot)
+    held = Held(whose, "web", (ip_address("10.1.0.7"), ip_address("fd00::7")), "0a:00:00:00:00:01")
+    found = msgspec.json.decode(msgspec.json.encode(write.ip(held, "networks.site")), type=res.Ip)
+    assert read.held(found, "networks.site") == held
+    assert read.held(found, "networks.other") is None
+    assert (found.metadata.name, found.spec.ip_address) == (f"{whose.name}.red", "10.1.0.7,fd00::7")
+
+
+@pytest.mark.parametrize("change", [{"v4IpAddress": "x"}, {"macAddress": ""}])
+def test_an_ip_that_cannot_be_read(change: dict[str, str]) -> None:
+    spec = {"podName": "a", "namespace": "red", "subnet": "web", "v4IpAddress": "10.1.0.7", "macAddress": "x"}
+    metadata = {"name": "a.red", "annotations": {"isthmus.dev/owner": "networks.site"}}
+    assert read.held(msgspec.convert({"metadata": metadata, "spec": spec | change}, res.Ip), "networks.site") is None
+
+
+def test_annotations_of_two_families() -> None:
+    held = Held(Pod("red", "a", "1", "n1"), "web", (ip_address("10.1.0.7"), ip_address("fd00::7")), "0a:00:00:00:00:01")
+    gateways = (ip_interface("10.1.0.1/24"), ip_interface("fd00::1/64"))
+    said = {k.partition("/")[2]: v for k, v in write.told(held, Subnet("web", "red", gateways)).items()}
+    assert said == {
+        "allocated": "true", "routed": "true", "ip_address": "10.1.0.7,fd00::7", "mac_address": "0a:00:00:00:00:01",
+        "cidr": "10.1.0.0/24,fd00::/64", "gateway": "10.1.0.1,fd00::1", "logical_switch": "web",
+        "logical_router": "red", "pod_nic_type": "veth-pair",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""One cluster: what is watched in it, and the statuses that we write."""
+"""One cluster: what is watched in it, and what we write: statuses, Events, annotations of Pods, `IP` objects."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from isthmus.errors import Problem
 
 log = logging.getLogger(__name__)
 
+MISSING, CONFLICT, UNPROCESSABLE = 404, 409, 422
+REPLACED = (MISSING, CONFLICT, UNPROCESSABLE)
+"""What the server answers to a patch that names the uid of an object that is no more."""
+
 
 @dataclass
 class Changes:
@@ -31,6 +35,7 @@ class Changes:
     namespaces: set[str] = field(default_factory=set)
     pods: set[str] = field(default_factory=set)
     statefulsets: set[str] = field(default_factory=set)
+    ips: set[str] = field(default_factory=set)
     nodes: set[str] = field(default_factory=set)
     api: set[str] = field(default_factory=set)
 
@@ -47,6 +52,7 @@ class Cluster:
         self.namespaces: Reflector[res.Namespace] = Reflector(res.Namespace, note("namespaces"), wake)
         self.pods: Reflector[res.Pod] = Reflector(res.Pod, note("pods"), wake)
         self.statefulsets: Reflector[res.StatefulSet] = Reflector(res.StatefulSet, note("statefulsets"), wake)
+        self.ips: Reflector[res.Ip] = Reflector(res.Ip, note("ips"), wake)
         self.nodes: Reflector[res.Node] = Reflector(res.Node, note("nodes"), wake)
         # Of all Services the one that leads to the API server.
         only = {"fields": {"metadata.name": "kubernetes"}, "namespace": "default"}
@@ -62,7 +68,7 @@ class Cluster:
 
     def _all(self) -> Iterator[Reflector[Any]]:
         yield from (self.vpcs, self.subnets, self.namespaces, self.pods, self.statefulsets)
-        yield from (self.nodes, self.services, self.slices)
+        yield from (self.ips, self.nodes, self.services, self.slices)
 
     def start(self) -> None:
         client = connect(self._kubeconfig, self._context)
@@ -98,25 +104,42 @@ class Cluster:
 
     async def set_status(self, kind: type[object], name: str, status: Mapping[str, Any]) -> Problem | None:
         """Merge into the status of an object; what went wrong, or None. An object that is gone is no problem."""
+        resource = res.VPC_STATUS if kind is res.Vpc else res.SUBNET_STATUS
+        return await self._call("patch", kind, name, resource, name, {"status": status}, patch_type=PatchType.MERGE)
+
+    async def annotate(self, pod: res.Pod, annotations: Mapping[str, str | None]) -> Problem | None:
+        """Set annotations of a Pod, None taking one away; nothing where another Pod has its name by now.
+
+        By way of its status, so that nobody needs the right to change what Pods run.
+        """
+        meta = pod.metadata
+        patch = {"metadata": {"uid": meta.uid, "annotations": annotations}}
+        merge: dict[str, Any] = {"namespace": meta.namespace, "patch_type": PatchType.MERGE}
+        return await self._call("patch", res.Pod, meta.name, res.POD_STATUS, meta.name, patch, fine=REPLACED, **merge)
+
+    async def create(self, made: res.Vpc | res.Subnet | res.Ip | res.Event) -> Problem | None:
+        """Make an object; one that is there stays as it is."""
+        return await self._call("create", type(made), made.metadata.name, made, fine=(CONFLICT,))
+
+    async def change(self, made: res.Ip) -> Problem | None:
+        """Have an object of ours say what it should; one that is gone is no problem."""
+        name, kind = made.metadata.name, type(made)
+        return await self._call("patch", kind, name, kind, name, made, patch_type=PatchType.MERGE)
+
+    async def delete(self, kind: type[res.Ip], name: str) -> Problem | None:
+        """Take an object away; one that is gone is no problem."""
+        return await self._call("delete", kind, name, kind, name)
+
+    async def _call(
+        self, verb: str, kind: type[object], name: str, *words: Any, fine: Collection[int] = (MISSING,), **more: Any
+    ) -> Problem | None:
+        """One call of the client; answers with a code of `fine` are no problem."""
         assert self._client is not None
-        resource: Any = res.VPC_STATUS if kind is res.Vpc else res.SUBNET_STATUS
         try:
-            await self._client.patch(resource, name, {"status": status}, patch_type=PatchType.MERGE)
+            await getattr(self._client, verb)(*words, **more)
         except ApiError as error:
-            return None if error.status.code == 404 else refusal(error, kind)
+            return None if error.status.code in fine else refusal(error, kind)
         except (httpx2.HTTPError, OSError) as error:
             said = f"{kind.__name__} {name}: {error or type(error).__name__}"
-            return Problem("Unreachable", said, remedy="see that the API server runs")
-        return None
-
-    async def create(self, made: res.Vpc | res.Subnet | res.Event) -> Problem | None:
-        """Make an object; one that is there stays as it is."""
-        assert self._client is not None
-        try:
-            await self._client.create(made)
-        except ApiError as error:
-            return None if error.status.code == 409 else refusal(error, type(made))
-        except (httpx2.HTTPError, OSError) as error:
-            said = f"{type(made).__name__} {made.metadata.name}: {error or type(error).__name__}"
             return Problem("Unreachable", said, remedy="see that the API server runs")
         return None

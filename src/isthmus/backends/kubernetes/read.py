@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, cast
 
 from isthmus.backends.kubernetes import resources as res
+from isthmus.compile.estate import Held
 from isthmus.errors import Problem
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
@@ -14,6 +15,11 @@ from isthmus.model.networks import DEFAULT_VPC, Api, Namespace, Pod, Requirement
 
 SUBNET, ADDRESS, MAC = (f"ovn.kubernetes.io/{what}" for what in ("logical_switch", "ip_address", "mac_address"))
 """Annotations that people write; Kube-OVN's."""
+ALLOCATED = "ovn.kubernetes.io/allocated"
+"""Of a Pod whose addresses in its annotations are those that it was given; nobody asked for them."""
+OWNER, UID = (f"isthmus.dev/{what}" for what in ("owner", "pod-uid"))
+"""Annotations of an `IP` of ours: who keeps it, and which Pod of that name has the addresses."""
+STATEFUL = "StatefulSet"
 OVER = ("Succeeded", "Failed")
 API_PORT_NAME = "https"
 """Of the Service `default/kubernetes`, which the API server makes (k8s.io/kubernetes, `pkg/controlplane`)."""
@@ -72,13 +78,15 @@ def pod(found: res.Pod) -> Pod | None:
     if not found.spec.node_name or found.spec.host_network or found.status.phase in OVER:
         return None
     meta, misread = found.metadata, ""
+    # The Subnet is a wish all the same: it opens nothing, and after a loss of all rows the Pod belongs there.
+    wishes: Mapping[str, str] = {} if meta.annotations.get(ALLOCATED) == "true" else meta.annotations
     addresses: tuple[Address, ...] = ()
     try:
-        words = [word.strip() for word in meta.annotations.get(ADDRESS, "").split(",")]
+        words = [word.strip() for word in wishes.get(ADDRESS, "").split(",")]
         addresses = tuple(ip_address(word) for word in words if word)
     except ValueError as error:
         misread = f"{ADDRESS}: {error}"
-    mac = meta.annotations.get(MAC, "").strip().lower()
+    mac = wishes.get(MAC, "").strip().lower()
     if mac and not _is_unicast(mac):
         misread, mac = f"{MAC}: {mac!r} is no MAC address that a machine may have", ""
     return Pod(
@@ -91,8 +99,23 @@ def pod(found: res.Pod) -> Pod | None:
         mac=mac,
         misread=misread,
         told=tuple(ip_address(each.ip) for each in found.status.pod_ips if each.ip),
-        slot=next((o.name for o in meta.owner_references if o.kind == "StatefulSet" and o.controller), ""),
+        slot=next((o.name for o in meta.owner_references if o.kind == STATEFUL and o.controller), ""),
     )
+
+
+def held(found: res.Ip, owner: str) -> Held | None:
+    """What a Pod was given, as its `IP` has it; None where that is not this owner's, or unreadable."""
+    meta, spec = found.metadata, found.spec
+    if meta.annotations.get(OWNER) != owner or not spec.mac_address:
+        return None
+    # Members of StatefulSets are called SET-ORDINAL.
+    slot = spec.pod_name.rpartition("-")[0] if spec.pod_type == STATEFUL else ""
+    whose = Pod(spec.namespace, spec.pod_name, meta.annotations.get(UID, ""), spec.node_name, slot=slot)
+    try:
+        addresses = tuple(ip_address(word) for word in (spec.v4_ip_address, spec.v6_ip_address) if word)
+    except ValueError:
+        return None
+    return Held(whose, spec.subnet, addresses, spec.mac_address)
 
 
 def api(services: Iterable[res.Service], slices: Iterable[res.EndpointSlice]) -> Api:

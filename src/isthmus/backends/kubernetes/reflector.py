@@ -108,6 +108,14 @@ class Reflector(Generic[Found]):
             self._version = item.metadata.resource_version
             self._wake()
 
+    def learn(self, item: Found) -> None:
+        """What the server answered to a change of ours: the watch will say it too, some time later."""
+        self._put(key(item.metadata), item)
+
+    def forget(self, name: str) -> None:
+        """We have deleted it: the watch will say so too."""
+        self._put(name, None)
+
     def _put(self, name: str, item: Found | None) -> None:
         before = self.objects.get(name)
         if item is None:

@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from lightkube.core.resource import ApiInfo, GlobalResource, GlobalSubResource, NamespacedResourceG, ResourceDef
+from lightkube.core.resource import (
+    ApiInfo,
+    GlobalResource,
+    GlobalSubResource,
+    NamespacedResourceG,
+    NamespacedSubResource,
+    ResourceDef,
+)
 
 API_VERSION = "kubeovn.io/v1"
-VERBS = ["get", "list", "watch", "global_list", "global_watch", "patch", "post"]
+VERBS = ["get", "list", "watch", "global_list", "global_watch", "patch", "post", "delete"]
 
 
 def _info(group: str, version: str, kind: str, plural: str) -> ApiInfo:
@@ -207,6 +214,30 @@ class Subnet(GlobalResource, Struct, frozen=True):
     status: dict[str, Any] = {}
 
 
+class IpSpec(Struct, frozen=True):
+    pod_name: str = ""
+    namespace: str = ""
+    subnet: str = ""
+    attach_subnets: list[str] | None = []
+    node_name: str = ""
+    ip_address: str = ""
+    v4_ip_address: str = ""
+    v6_ip_address: str = ""
+    attach_ips: list[str] | None = []
+    mac_address: str = ""
+    attach_macs: list[str] | None = []
+    container_id: str = msgspec.field(default="", name="containerID")
+    pod_type: str = ""
+
+
+class Ip(GlobalResource, Struct, frozen=True):
+    _api_info = _info("kubeovn.io", "v1", "IP", "ips")
+    metadata: Metadata
+    apiVersion: str = ""
+    kind: str = ""
+    spec: IpSpec = IpSpec()
+
+
 class Involved(Struct, frozen=True):
     """What an Event is about."""
 
@@ -236,11 +267,14 @@ class Event(NamespacedResourceG, Struct, frozen=True):
     count: int = 1
 
 
-def _status(kind: str, plural: str) -> type[GlobalSubResource]:
+def _status(group: str, version: str, kind: str, plural: str, base: type) -> Any:
     """What is patched where the status alone is meant."""
-    resource = ResourceDef("kubeovn.io", "v1", kind)
+    resource = ResourceDef(group, version, kind)
     info = ApiInfo(resource, plural, ["patch"], parent=resource, action="status")
-    return type(f"{kind}Status", (GlobalSubResource, dict), {"_api_info": info})
+    return type(f"{kind}Status", (base, dict), {"_api_info": info})
 
 
-VPC_STATUS, SUBNET_STATUS = _status("Vpc", "vpcs"), _status("Subnet", "subnets")
+VPC_STATUS = _status("kubeovn.io", "v1", "Vpc", "vpcs", GlobalSubResource)
+SUBNET_STATUS = _status("kubeovn.io", "v1", "Subnet", "subnets", GlobalSubResource)
+POD_STATUS = _status("", "v1", "Pod", "pods", NamespacedSubResource)
+"""Takes metadata as well, and leaves the spec alone."""
