@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MANAGER = "isthmus"
 """Field manager of what we write."""
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a Pod finds its service account."""
 TIMEOUT = 15.0
 """Seconds until a request that is no watch must be answered."""
 
@@ -40,9 +42,12 @@ class Changes:
 
 
 class Cluster:
-    """Watched from `start` to `stop`; `wake` is called whenever something changed."""
+    """Watched from `start` to `stop`; `wake` is called whenever something changed.
 
-    def __init__(self, kubeconfig: Path, context: str, wake: Callable[[], None]) -> None:
+    kubeconfig  None: as the service account of the Pod that we run in
+    """
+
+    def __init__(self, kubeconfig: Path | None, context: str, wake: Callable[[], None]) -> None:
         self._kubeconfig, self._context, self._wake = kubeconfig, context, wake
         self._changes = Changes()
         note = self._note
@@ -70,12 +75,13 @@ class Cluster:
 
     def start(self) -> None:
         try:
-            config = KubeConfig.from_file(self._kubeconfig).get(context_name=self._context or None)
+            config = _config(self._kubeconfig).get(context_name=self._context or None)
             # Watches are held open: nothing bounds their number but the kinds.
             self._client = AsyncClient(config, timeout=httpx2.Timeout(TIMEOUT), trust_env=False, field_manager=MANAGER)
         except (ConfigError, LoadResourceError, OSError, KeyError, ValueError) as error:
-            said = f"{self._kubeconfig}: {error or type(error).__name__}"
-            self._failure = Problem("BadKubeconfig", said, remedy="mend spec.kubernetes of the Site")
+            said = f"{self._kubeconfig or 'the service account of a Pod'}: {error or type(error).__name__}"
+            remedy = "mend spec.kubernetes of the Site; without a kubeconfig run in a Pod of the cluster"
+            self._failure = Problem("BadKubeconfig", said, remedy=remedy)
             return
         self._tasks = [asyncio.create_task(each.run(self._client)) for each in self._all()]
 
@@ -127,3 +133,8 @@ class Cluster:
             said = f"{type(made).__name__} {made.metadata.name}: {error or type(error).__name__}"
             return Problem("Unreachable", said, remedy="see that the API server runs")
         return None
+
+
+def _config(kubeconfig: Path | None) -> KubeConfig:
+    """A service account's token is read again when it has been renewed. Raises ConfigError, KeyError."""
+    return KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account(ACCOUNT)
