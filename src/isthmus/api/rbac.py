@@ -33,10 +33,14 @@ def binding(subject: Mapping[str, str]) -> dict[str, Any]:
     return meta | {"roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": NAME}, "subjects": [dict(subject)]}
 
 
-def text() -> str:
-    """All of it for a service account, as one YAML stream."""
+def objects() -> list[dict[str, Any]]:
+    """All of it for a service account."""
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAME}}
-    documents = [space, account, role(), binding(ACCOUNT)]
-    stream: str = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=None, width=110)
+    return [space, account, role(), binding(ACCOUNT)]
+
+
+def text() -> str:
+    """As one YAML stream."""
+    stream: str = yaml.safe_dump_all(objects(), sort_keys=False, default_flow_style=None, width=110)
     return f"# {(__doc__ or '').strip()}\n{stream}"
