@@ -20,8 +20,8 @@ from isthmus.cli import main
 from isthmus.errors import Problem
 from isthmus.model.intent import DEFAULT_MTU, Fabric, Origin
 
-RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/guests.md", "docs/command-line.md"}
-"""Documents whose commands `tests/lab/test_documents.py` runs."""
+RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/guests.md", "docs/command-line.md", "docs/cluster.md"}
+"""Documents whose commands `tests/lab/test_documents.py` runs, or `test_install.py` beside it."""
 SHOWN = {page.relative_to(ROOT).as_posix(): commands(page) for page in pages()}
 
 
@@ -162,10 +162,11 @@ def test_figures_come_from_the_committed_run(docs: Path) -> None:
     assert "not measured yet" in filled(page, [])
 
 
-def test_the_site_of_the_cluster_document_is_valid(tmp_path: Path) -> None:
-    (block,) = yaml_blocks(ROOT / "docs" / "cluster.md")
-    (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
+@pytest.mark.parametrize(("number", "kubeconfig"), [(0, "kubeconfig"), (1, None)])
+def test_the_sites_of_the_cluster_document_are_valid(tmp_path: Path, number: int, kubeconfig: str | None) -> None:
+    block = yaml_blocks(ROOT / "docs" / "cluster.md")[number]
+    (tmp_path / "site.yaml").write_text(block.replace("/etc/isthmus/keys", str(tmp_path)), encoding="utf-8")
     for name, holds in (("ca", "CERTIFICATE"), ("isthmus", "CERTIFICATE"), ("isthmus-key", "PRIVATE KEY")):
         (tmp_path / f"{name}.pem").write_text(f"-----BEGIN {holds}-----\n", encoding="utf-8")
     (site,) = load(tmp_path).sites
-    assert site.kubeconfig == tmp_path / "kubeconfig"
+    assert site.kubeconfig == (tmp_path / kubeconfig if kubeconfig else None)
