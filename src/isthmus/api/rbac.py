@@ -35,7 +35,9 @@ def binding(subject: Mapping[str, str]) -> dict[str, Any]:
 
 def objects() -> list[dict[str, Any]]:
     """All of it for a service account."""
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
+    # Where Pods are held to less than our agent needs (Pod Security Admission), they are not in this namespace.
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME, "labels": labels}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAME}}
     return [space, account, role(), binding(ACCOUNT)]
 

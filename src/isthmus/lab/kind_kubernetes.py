@@ -57,7 +57,9 @@ class KubernetesKind(OvnKind):
     def start(self, lab: Site, site: SiteLayout, pool: ThreadPoolExecutor, fabric: Future[None]) -> list[Future[None]]:
         cluster = _cluster(lab, site)
         built = pool.submit(self._programs, lab, cluster)
-        pictures = [pool.submit(make, lab) for make in (_busybox, *((_isthmus,) if site.site.in_cluster else ()))]
+        pictures = [
+            pool.submit(make, lab, site.name) for make in (_busybox, *((_isthmus,) if site.site.in_cluster else ()))
+        ]
         ovn = super().start(lab, site, pool, fabric)
         etcd = pool.submit(self._service, lab, f"{site.name}/etcd", [])
         api = pool.submit(self._service, lab, f"{site.name}/apiserver", [built, etcd])
@@ -168,16 +170,16 @@ def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None)
     return request(lab.state.path("operator"), method, cluster.api + path, body, {}, tls)[0]
 
 
-def _busybox(lab: Site) -> Path:
+def _busybox(lab: Site, site: str) -> Path:
     """The image that Pods are made of: their namespaces' holder, and busybox for whoever wants it."""
-    path = lab.templates / "busybox.tar"
+    path = lab.templates / f"busybox-{site}.tar"
     config = {"Cmd": ["/bin/sleep", "2147483647"]}
     path.write_bytes(images.archive(images.PAUSE, [images.layer(images.busybox())], config))
     return path
 
 
-def _isthmus(lab: Site) -> Path:
-    path = lab.templates / "isthmus.tar"
+def _isthmus(lab: Site, site: str) -> Path:
+    path = lab.templates / f"isthmus-{site}.tar"
     isthmus_image.write(path, lab.state.alive)
     return path
 
