@@ -82,6 +82,15 @@ def test_pods_have_networks_that_serve_and_the_agents_made(cluster: Lab, pods: d
     assert {host: len(interfaces(cluster, host)) for host in HOSTS} == {"n1": 1, "n2": 1}
 
 
+def test_a_node_reaches_pods_by_the_way_that_its_agent_made(cluster: Lab, pods: dict[str, str]) -> None:
+    for address in pods.values():
+        eventually(cluster, lambda a=address: ping(cluster, a) == 0, f"n1 reaches {address}")  # type: ignore[misc]
+
+
+def ping(lab: Lab, address: str) -> int:
+    return lab.exec("n1", ["ping", "-c", "1", "-W", "1", address]).returncode
+
+
 def test_pods_do_not_notice_that_every_agent_and_every_serve_is_made_anew(cluster: Lab, pods: dict[str, str]) -> None:
     before, made = {host: interfaces(cluster, host) for host in HOSTS}, agents(cluster)
     assert len(made) == len(HOSTS)

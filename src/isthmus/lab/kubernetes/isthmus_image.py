@@ -22,8 +22,10 @@ from packaging.utils import canonicalize_name
 
 import isthmus
 from isthmus.api.workloads import IMAGE, USER
+from isthmus.errors import Problem, WorldError
 from isthmus.lab.cache import once, root
 from isthmus.lab.kubernetes.images import Entry, Layer, archive, layer
+from isthmus.lab.processes import environment
 
 LIBRARIES = "opt/isthmus"
 """Where our package and what it needs are in the image."""
@@ -38,6 +40,8 @@ OF_THE_INSTALLER = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 """Files beside a library that say how it came here."""
 OF_THE_LAB = {"lab", "cli/lab.py", "cli/demo.py"}
 """What of our package has no use in a cluster."""
+PROGRAMS = {"nft": "nftables"}
+"""What the agent runs beside Python -> the Debian package that has it."""
 UNNAMED = ("libgcc_s.so.1",)
 """Shared libraries that no file names: the C library loads this one to end a thread."""
 COMMAND = """#!{python}
@@ -99,8 +103,10 @@ def _compiled(tree: Path, entries: Iterable[Entry]) -> list[Entry]:
 def _python() -> Iterator[Entry]:
     """All but ours."""
     program, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib")).resolve()
-    files = {_name(file): file for file in (program, *_standard(library))} | _installed(libraries("isthmus", EXTRA))
-    files |= {_name(file): file for file in _shared(f for f in files.values() if f == program or ".so" in f.suffixes)}
+    programs = [program, *map(_program, PROGRAMS)]
+    files = {_name(file): file for file in (*programs, *_standard(library))} | _installed(libraries("isthmus", EXTRA))
+    linked = [*programs, *(file for file in files.values() if ".so" in file.suffixes)]
+    files |= {_name(file): file for file in _shared(linked)}
     for name, file in files.items():
         yield Entry(name, file.read_bytes(), mode=0o755 if os.access(file, os.X_OK) else 0o644)
     for name in ("bin", "sbin", "lib", "lib64"):
@@ -111,6 +117,12 @@ def _python() -> Iterator[Entry]:
         yield Entry(name, link=str(program))
     yield Entry("etc/passwd", f"root:x:0:0::/:/sbin/nologin\nisthmus:x:{USER}:{USER}::/:/sbin/nologin\n".encode())
     yield Entry("etc/group", f"root:x:0:\nisthmus:x:{USER}:\n".encode())
+
+
+def _program(name: str) -> Path:
+    if found := shutil.which(name, path=environment()["PATH"]):
+        return Path(found)
+    raise WorldError(Problem("LabNeeds", f"{name}: not there", remedy=f"apt-get install -y {PROGRAMS[name]}"))
 
 
 def _name(file: Path) -> str:
