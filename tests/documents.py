@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = re.compile(r"^(?:\./run|isthmus|export) ")
+COMMANDS = re.compile(r"^(?:\./run|isthmus|export|kubectl|ctr) ")
 
 
 def pages() -> list[Path]:

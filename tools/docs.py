@@ -1,7 +1,7 @@
 """Write what is generated, and check that links between our documents lead somewhere. `--check`: write nothing.
 
-Generated are the JSON Schema, the CRDs, the rights and, in pages, what stands between `<!-- figures: TEXT -->` and
-`<!-- /figures -->`: the committed run's figures whose names begin with the text.
+Generated are the JSON Schema, the CRDs, the rights, the workloads and, in pages, what stands between
+`<!-- figures: TEXT -->` and `<!-- /figures -->`: the committed run's figures whose names begin with the text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from isthmus.api import crds, rbac
+from isthmus.api import crds, rbac, workloads
 from isthmus.api.schema import STORED, generate, text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,7 @@ def generated() -> dict[Path, str]:
     schema = text(generate())
     found = {STORED: schema, ROOT / "docs" / "schema" / "isthmus.json": schema}
     found[ROOT / "charts" / "isthmus" / "crds" / "kubeovn.yaml"] = crds.text()
+    found[ROOT / "charts" / "isthmus" / "isthmus.yaml"] = workloads.text()
     found[ROOT / "examples" / "kubernetes" / "rbac.yaml"] = rbac.text()
     found[ROOT / "examples" / "kubernetes" / "rbac-kube-ovn.yaml"] = rbac.text(rbac.PURPOSE, rbac.BESIDE)
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []

@@ -364,10 +364,18 @@ def offloads_off(net: str, link: str) -> None:
                 continue
 
 
+SETTINGS = "/host/proc/sys/net"
+"""The machine's /proc/sys/net in a container, whose own cannot be written. Either shows the namespace of who looks."""
+
+
 def sysctl(net: str, **values: int | str) -> None:
     """Set `net.…` settings inside the namespace: ipv4__ip_forward=1 is net.ipv4.ip_forward."""
     with inside(net):
         for name, value in values.items():
-            path = "/proc/sys/net/" + name.replace("__", "/")
-            with open(path, "w") as file:  # noqa: PTH123  (a plain write(2), no Path object each)
+            with open(setting(name.replace("__", "/")), "w") as file:  # noqa: PTH123  (a plain write(2), no Path each)
                 file.write(str(value))
+
+
+def setting(name: str) -> str:
+    """The file of a setting below `net.` where it can be written."""
+    return f"{SETTINGS if os.path.isdir(SETTINGS) else '/proc/sys/net'}/{name}"  # noqa: PTH112  (as above)

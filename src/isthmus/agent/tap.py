@@ -11,6 +11,7 @@ import socket
 import struct
 from pathlib import Path
 
+from isthmus.agent.netlink import setting
 from isthmus.errors import Problem, WorldError
 
 _TUNSETIFF = 0x400454CA
@@ -54,7 +55,7 @@ class Tap:
     def _quiet(self) -> None:
         """Keep the host's own IPv6 (solicitations, reports) off the link; a host without IPv6 needs nothing."""
         with contextlib.suppress(OSError):
-            Path(f"/proc/sys/net/ipv6/conf/{self.name}/disable_ipv6").write_text("1")
+            Path(setting(f"ipv6/conf/{self.name}/disable_ipv6")).write_text("1")
 
     def _up(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:

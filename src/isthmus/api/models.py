@@ -130,7 +130,9 @@ class OpenStack(Strict):
 
 
 class Kubernetes(Strict):
-    kubeconfig: Path
+    """How to reach the API server; empty: as the service account of the Pod that we run in."""
+
+    kubeconfig: Path | None = None
     context: Foreign | None = None
     network_plugin: Literal["isthmus", "kube-ovn"] = Field(
         "isthmus",

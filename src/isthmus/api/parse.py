@@ -195,8 +195,11 @@ def _site(draft: Draft, spec: Mapping[str, Any]) -> None:
         remedy = "add openstack: {cloud: NAME}, an entry of clouds.yaml"
         draft.refuse("MissingField", "a site of type openstack needs its cloud", "spec.openstack", remedy)
     if kind == "kubernetes" and "kubernetes" not in spec:
-        remedy = "add kubernetes: {kubeconfig: FILE}, and context: NAME where it is not the file's current one"
+        remedy = "add kubernetes: {kubeconfig: FILE}; kubernetes: {} where serve runs in a Pod of that cluster"
         draft.refuse("MissingField", "a site of type kubernetes needs its cluster", "spec.kubernetes", remedy)
+    if "context" in cluster and "kubeconfig" not in cluster:
+        remedy = "name the kubeconfig that it is in, or remove it"
+        draft.refuse("MissingField", "a context is one of a kubeconfig", "spec.kubernetes.kubeconfig", remedy)
     if "bfd" in spec and kind == "openstack":
         draft.refuse("FieldNotForType", "Neutron owns the BFD timers of an openstack site", "spec.bfd", "remove it")
     tls = draft.tls = _tls(draft, spec)

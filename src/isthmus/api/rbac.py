@@ -43,10 +43,16 @@ def binding(subject: Mapping[str, str]) -> dict[str, Any]:
     return meta | {"roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": NAME}, "subjects": [dict(subject)]}
 
 
-def text(purpose: str = __doc__ or "", rules: Sequence[Mapping[str, list[str]]] = RULES) -> str:
-    """All of it for a service account, as one YAML stream."""
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME}}
+def objects(rules: Sequence[Mapping[str, list[str]]] = RULES) -> list[dict[str, Any]]:
+    """All of it for a service account."""
+    # Where Pods are held to less than our agent needs (Pod Security Admission), they are not in this namespace.
+    labels = {"pod-security.kubernetes.io/enforce": "privileged"}
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAME, "labels": labels}}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAME}}
-    documents = [space, account, role(rules), binding(ACCOUNT)]
-    stream: str = yaml.safe_dump_all(documents, sort_keys=False, default_flow_style=None, width=110)
+    return [space, account, role(rules), binding(ACCOUNT)]
+
+
+def text(purpose: str = __doc__ or "", rules: Sequence[Mapping[str, list[str]]] = RULES) -> str:
+    """As one YAML stream."""
+    stream: str = yaml.safe_dump_all(objects(rules), sort_keys=False, default_flow_style=None, width=110)
     return f"# {purpose.strip()}\n{stream}"

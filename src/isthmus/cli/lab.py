@@ -6,10 +6,11 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isthmus.cli.output import Output
-from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
+from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem, WorldError
 
 if TYPE_CHECKING:
     from isthmus.lab.lab import Lab
@@ -44,6 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     logs = verb("logs", "the last lines of daemons' logs, and of what guests wrote to their consoles")
     logs.add_argument("daemon", nargs="*", metavar="PLACE[/DAEMON]", help="default: all")
     logs.add_argument("-n", dest="lines", type=int, default=10, help="lines of each; default 10")
+    image = verb("image", "write the image of Isthmus that clusters run, an OCI archive", named=False)
+    image.add_argument("file", type=Path, metavar="FILE")
     verb("ls", "labs on this machine", named=False)
     verb("doctor", "what this machine lacks, and how to get it", named=False)
     verb("schema", "the JSON Schema of lab files", named=False)
@@ -215,8 +218,20 @@ def _logs(args: argparse.Namespace, out: Output) -> int:
     return EXIT_OK
 
 
+def _image(args: argparse.Namespace, out: Output) -> int:
+    from isthmus.api.workloads import IMAGE  # noqa: PLC0415
+    from isthmus.lab.kubernetes import isthmus_image  # noqa: PLC0415
+
+    try:
+        isthmus_image.write(args.file)
+    except OSError as error:
+        raise WorldError(Problem("CannotWrite", f"{args.file}: {error.strerror or error}")) from error
+    out.result({"image": IMAGE, "file": str(args.file)})
+    out.line(f"{IMAGE} in {args.file}")
+    return EXIT_OK
+
+
 def _ls(args: argparse.Namespace, out: Output) -> int:
-    from isthmus.errors import WorldError  # noqa: PLC0415
     from isthmus.lab import state  # noqa: PLC0415
 
     def says(name: str) -> str:
@@ -266,6 +281,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Output], int]] = {
     "env": _env,
     "kubeconfig": _kubeconfig,
     "logs": _logs,
+    "image": _image,
     "ls": _ls,
     "doctor": _doctor,
     "schema": _schema,

@@ -51,7 +51,6 @@ class Networks:
     """
 
     def __init__(self, site: Site) -> None:
-        assert site.kubeconfig is not None
         self.site = site
         self.active = False
         self.transactions = 0

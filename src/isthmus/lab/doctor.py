@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,10 @@ CLUSTERS = {
 """As PROGRAMS; only sites of type kubernetes need them."""
 CLUSTERS_FILES = {node.LOOPBACK: "containernetworking-plugins"}
 """File -> the Debian package that has it; only sites of type kubernetes need them."""
+WATCHES = {"cluster": 6, "host": 7}
+"""Inotify instances of a control plane, and of a kubelet with its containerd, as counted."""
+WATCHES_SETTING = "fs.inotify.max_user_instances"
+WATCHES_LIMIT = Path("/proc/sys", WATCHES_SETTING.replace(".", "/"))
 SCHEMA_PACKAGES = {
     "OVN_IC_Northbound": "ovn-ic-db",
     "OVN_IC_Southbound": "ovn-ic-db",
@@ -89,7 +94,7 @@ def examine(file: LabFile | None = None) -> list[Check]:
     if file is None or any(site.runs_guests(host) for site in file.sites for host in site.hosts):
         checks += [*_programs(GUESTS), *_files(GUESTS_FILES), _overlay(), _kernel()]
     if file is None or any(site.type == "kubernetes" for site in file.sites):
-        checks += [*_programs(CLUSTERS), *_files(CLUSTERS_FILES), _overlay(), _kubernetes()]
+        checks += [*_programs(CLUSTERS), *_files(CLUSTERS_FILES), _overlay(), _kubernetes(), _watches(file)]
     checks = list(dict.fromkeys(checks))
     return checks
 
@@ -185,6 +190,27 @@ def _kubernetes() -> Check:
         return Check(name, True, str(kubernetes.path()))
     found = "not cached; the first lab with it builds it"
     return Check(name, True, f"{found} with {kubernetes.compiler()}: seven minutes on two processors")
+
+
+def _watches(file: LabFile | None) -> Check:
+    """Kubernetes' programs end when the kernel lets root watch no more files; other labs count as well."""
+    clusters = [site for site in file.sites if site.type == "kubernetes"] if file else []
+    needed = sum(WATCHES["cluster"] + WATCHES["host"] * len(site.hosts) for site in clusters)
+    limit = int(WATCHES_LIMIT.read_text(encoding="ascii"))
+    used = sum(_links(folder).count("anon_inode:inotify") for folder in Path("/proc").glob("[0-9]*/fd"))
+    ok = used + needed <= limit
+    found = f"{used} of {limit} in use" + (f", {needed} needed" if needed else "")
+    return Check("inotify instances", ok, found, "" if ok else f"sysctl -w {WATCHES_SETTING}={2 * (used + needed)}")
+
+
+def _links(folder: Path) -> list[str]:
+    """What a process has open; nothing of one that has ended, or is somebody else's."""
+    found = []
+    with suppress(OSError):
+        for each in folder.iterdir():
+            with suppress(OSError):
+                found.append(str(each.readlink()))
+    return found
 
 
 def _tun() -> Check:

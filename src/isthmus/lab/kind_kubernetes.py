@@ -10,12 +10,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from isthmus.api import crds, kubeovn, rbac
+from isthmus.api import crds, kubeovn
 from isthmus.errors import IntentError, Problem
 from isthmus.lab import hosts, tools
 from isthmus.lab.http import Json, request
 from isthmus.lab.kind_ovn import OvnKind
-from isthmus.lab.kubernetes import control, images, networks, node, programs, provision
+from isthmus.lab.kubernetes import (
+    control,
+    images,
+    isthmus_image,
+    networks,
+    node,
+    programs,
+    provision,
+    workloads,
+)
 from isthmus.lab.kubernetes.cluster import ADMIN, Cluster, operators_keys
 from isthmus.lab.layout import Layout, Machine, SiteLayout
 from isthmus.lab.spec import Host
@@ -35,10 +44,11 @@ class KubernetesKind(OvnKind):
         cluster = _cluster(lab, site)
         found = super().daemons(lab, site)
         found |= {f"{site.name}/{short}": daemon for short, daemon in control.daemons(cluster).items()}
-        if site.site.agents:
+        processes = site.site.agents and not site.site.in_cluster
+        if processes:
             found[f"{site.name}/networks"] = networks.daemon(cluster)
         for host in site.site.hosts:
-            if site.site.agents:
+            if processes:
                 agent = hosts.agent(lab.paths, lab.layout, site, host)
                 found[f"{host.name}/agent"] = replace(agent, argv=[*agent.argv, "--cni"])
             found |= {f"{host.name}/{short}": daemon for short, daemon in node.daemons(cluster, host.name).items()}
@@ -47,14 +57,16 @@ class KubernetesKind(OvnKind):
     def start(self, lab: Site, site: SiteLayout, pool: ThreadPoolExecutor, fabric: Future[None]) -> list[Future[None]]:
         cluster = _cluster(lab, site)
         built = pool.submit(self._programs, lab, cluster)
-        picture = pool.submit(_picture, _archive(lab))
+        pictures = [
+            pool.submit(make, lab, site.name) for make in (_busybox, *((_isthmus,) if site.site.in_cluster else ()))
+        ]
         ovn = super().start(lab, site, pool, fabric)
         etcd = pool.submit(self._service, lab, f"{site.name}/etcd", [])
         api = pool.submit(self._service, lab, f"{site.name}/apiserver", [built, etcd])
         defined = pool.submit(self._definitions, lab, cluster, api)
         rest = [pool.submit(self._service, lab, f"{site.name}/{s}", [api]) for s in ("controller-manager", "scheduler")]
-        nodes = [pool.submit(self._node, lab, cluster, host, picture, api) for host in site.site.hosts]
-        work = [built, picture, etcd, *ovn, api, defined, *rest, *nodes]
+        nodes = [pool.submit(self._node, lab, cluster, host, pictures, api) for host in site.site.hosts]
+        work = [built, *pictures, etcd, *ovn, api, defined, *rest, *nodes]
         if not site.site.agents:
             return work
         kept = pool.submit(self._networks, lab, cluster, [ovn[0], defined])
@@ -83,6 +95,10 @@ class KubernetesKind(OvnKind):
             lab.hold({name: process for name, (_, process) in pods.items()})
             lab.state.ports |= {name: port for name, (port, _) in pods.items()}
             lab.progress(f"{site.name}: {len(pods)} Pods run")
+        while site.site.in_cluster and not workloads.ready(ask):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{site.name}: Isthmus' own Pods are not ready")
+            time.sleep(LOOK)
         super().wait(lab, site, deadline)
 
     def _definitions(self, lab: Site, cluster: Cluster, api: Future[None]) -> None:
@@ -91,10 +107,6 @@ class KubernetesKind(OvnKind):
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         for kind in kubeovn.KINDS:
             _ask(lab, cluster, "POST", path, crds.definition(kind))
-        rights = f"/apis/{rbac.GROUP}/v1"
-        _ask(lab, cluster, "POST", f"{rights}/clusterroles", rbac.role())
-        user = {"kind": "User", "name": networks.USER, "apiGroup": rbac.GROUP}
-        _ask(lab, cluster, "POST", f"{rights}/clusterrolebindings", rbac.binding(user))
         while not all(_established(item) for item in _ask(lab, cluster, "GET", path, None)["items"]):
             time.sleep(LOOK)
 
@@ -102,7 +114,11 @@ class KubernetesKind(OvnKind):
         """Somebody keeps the cluster's networks."""
         for need in needs:
             need.result()
-        networks.configure(cluster)
+        ask = partial(_ask, lab, cluster)
+        if cluster.site.site.in_cluster:
+            workloads.install(cluster, ask)
+            return
+        networks.configure(cluster, ask)
         lab.start(f"{cluster.name}/networks")
 
     def _provision(self, lab: Site, cluster: Cluster, kept: Future[None]) -> None:
@@ -126,11 +142,11 @@ class KubernetesKind(OvnKind):
             need.result()
         lab.start(key)
 
-    def _node(self, lab: Site, cluster: Cluster, host: Host, picture: Future[None], api: Future[None]) -> None:
+    def _node(self, lab: Site, cluster: Cluster, host: Host, pictures: list[Future[Path]], api: Future[None]) -> None:
         node.prepare(cluster, host)
         lab.start(f"{host.name}/containerd")
-        picture.result()
-        node.load(cluster, host.name, _archive(lab))
+        for picture in pictures:
+            node.load(cluster, host.name, picture.result())
         api.result()
         lab.start(f"{host.name}/kubelet")
 
@@ -154,13 +170,18 @@ def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None)
     return request(lab.state.path("operator"), method, cluster.api + path, body, {}, tls)[0]
 
 
-def _archive(lab: Site) -> Path:
-    return lab.templates / "busybox.tar"
-
-
-def _picture(path: Path) -> None:
+def _busybox(lab: Site, site: str) -> Path:
     """The image that Pods are made of: their namespaces' holder, and busybox for whoever wants it."""
-    path.write_bytes(images.archive(images.PAUSE, images.busybox(), {"Cmd": ["/bin/sleep", "2147483647"]}))
+    path = lab.templates / f"busybox-{site}.tar"
+    config = {"Cmd": ["/bin/sleep", "2147483647"]}
+    path.write_bytes(images.archive(images.PAUSE, [images.layer(images.busybox())], config))
+    return path
+
+
+def _isthmus(lab: Site, site: str) -> Path:
+    path = lab.templates / f"isthmus-{site}.tar"
+    isthmus_image.write(path, lab.state.alive)
+    return path
 
 
 def _cluster(lab: Site, site: SiteLayout) -> Cluster:

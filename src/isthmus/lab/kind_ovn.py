@@ -32,7 +32,7 @@ class OvnKind:
             found[f"{site.name}/ovn-ic"] = ovn.ovn_ic(lab.paths, lab.layout, site)
         for host in site.site.hosts:
             found |= {f"{host.name}/{k}": d for k, d in hosts.daemons(lab.paths, host.name).items()}
-            if site.site.agents and host.gateway:
+            if site.site.agents and host.gateway and not site.site.in_cluster:
                 found[f"{host.name}/agent"] = hosts.agent(lab.paths, lab.layout, site, host)
         return found
 

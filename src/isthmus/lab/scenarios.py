@@ -62,8 +62,9 @@ _ALL = (
     ),
     Scenario(
         name="cluster-to-cloud",
-        says="a real OpenStack, servers booted by Nova, and a real Kubernetes; two projects with the same addresses, "
-        "of which one lets the other side in by its security group and one only reaches out",
+        says="a real OpenStack, servers booted by Nova, and a real Kubernetes, Pods on the network of our DaemonSet; "
+        "two projects with the same addresses, of which one lets the other side in by its security group and one only "
+        "reaches out",
         lab="cluster-to-cloud",
         cut=Cut("tenant-a", "a-db"),
         trace=("cluster/cluster-a-pods-1", "10.1.1.11"),

@@ -149,6 +149,10 @@ class Site(_Model):
     agents: bool = Field(
         default=False, description="run `isthmus agent` on the gateways; on kubernetes on every host, as network plugin"
     )
+    in_cluster: bool = Field(
+        default=False,
+        description="kubernetes with agents: `serve` and `agent` are Pods, made by our manifests; false: processes",
+    )
     ovn_ic: bool = Field(default=True, description="run ovn-ic for this site")
     bfd: bool = Field(
         default=False, description="fast tunnel BFD: in the documents that the lab writes; on openstack in Neutron's"
@@ -316,6 +320,8 @@ def _site_problems(site: Site, tenants: tuple[str, ...]) -> Iterable[tuple[str, 
     yield from of_openstack(site, site.tenants or tenants) if site.type == "openstack" else of_others(site)
     if site.type == "kubernetes":
         yield from of_kubernetes(site)
+    elif site.in_cluster:
+        yield "only a cluster has Pods for Isthmus", "inCluster", "leave it out"
     for part, things in site.parts:
         for i, router in enumerate(things.routers):
             for attach in router.attach:

@@ -84,7 +84,7 @@ class Site:
     cloud: str = ""
     """Entry of clouds.yaml; only on `openstack`."""
     kubeconfig: Path | None = None
-    """Absolute; only on `kubernetes`."""
+    """Absolute; only on `kubernetes`. None there: the service account of the Pod that we run in."""
     context: str = ""
     """Of the kubeconfig; "": its current one."""
     plugin: Literal["isthmus", "kube-ovn"] = "isthmus"

@@ -218,7 +218,7 @@ SPOILT_SPECS = [
         "spec.bfd",
     ),
     (site("east", type="kubernetes"), "MissingField", "spec.kubernetes"),
-    (site("east", type="kubernetes", kubernetes="{}"), "MissingField", "spec.kubernetes.kubeconfig"),
+    (site("east", type="kubernetes", kubernetes="{context: c}"), "MissingField", "spec.kubernetes.kubeconfig"),
     (
         site("east", type="kubernetes", kubernetes="{kubeconfig: k}", openstack="{cloud: c}"),
         "FieldNotForType",

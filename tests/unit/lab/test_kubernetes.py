@@ -18,10 +18,13 @@ from cryptography.x509.oid import NameOID
 
 from isthmus.errors import IntentError
 from isthmus.lab import cgroups
+from isthmus.lab.build import Builder
 from isthmus.lab.keys import make_keys
+from isthmus.lab.kinds import KINDS
 from isthmus.lab.kubernetes import cluster, images, node, programs, provision
 from isthmus.lab.layout import Layout, Paths, layout
 from isthmus.lab.spec import parse
+from isthmus.lab.state import State
 
 
 def file(**more: Any) -> Layout:
@@ -60,6 +63,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"endpoints": [{"host": "n1"}]}]}},
         "without an agent",
     ),
+    "Pods of ours without agents": ({"inCluster": True}, "nothing of ours runs"),
     "a Pod with routes of its own": (
         {"agents": True,
          "perTenant": {"routers": [ROUTER], "switches": [SUBNET | {"endpoints": [{"host": "n1", "gateway": False}]}]}},
@@ -87,6 +91,22 @@ def test_what_tenants_of_a_cluster_have() -> None:
     template = provision.deployment(machine)["spec"]["template"]
     assert template["metadata"]["annotations"]["ovn.kubernetes.io/ip_address"] == "10.1.0.11"
     assert template["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "n2"}
+
+
+def test_in_the_cluster_nothing_of_ours_is_a_process_of_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ISTHMUS_LAB_DIR", str(tmp_path))
+
+    def ours(**more: Any) -> set[str]:
+        plan = file(agents=True, **more)
+        lab = Builder(plan, State("lab", datapath="userspace"), lambda _: None)
+        lab.paths.run("east").mkdir(parents=True, exist_ok=True)
+        daemons = KINDS["kubernetes"].daemons(lab, plan.sites[0])
+        return {key for key, daemon in daemons.items() if daemon.argv[0].endswith("isthmus")}
+
+    assert ours() == {"east/networks", "n1/agent", "n2/agent"}
+    assert ours(inCluster=True) == set()
 
 
 def test_hosts_of_a_cluster_have_what_they_write_to_themselves() -> None:
@@ -143,8 +163,8 @@ def test_a_kubeconfig_with_files_and_one_without(keys: Paths) -> None:
 
 def test_an_image_is_what_its_digests_say_and_always_the_same() -> None:
     entries = [images.Entry("bin/x", b"program", mode=0o755), images.Entry("bin/y", link="x")]
-    made = images.archive("docker.io/isthmus/x:7", entries, {"Cmd": ["/bin/y"]})
-    assert made == images.archive("docker.io/isthmus/x:7", entries, {"Cmd": ["/bin/y"]})
+    made = images.archive("docker.io/isthmus/x:7", [images.layer(entries)], {"Cmd": ["/bin/y"]})
+    assert made == images.archive("docker.io/isthmus/x:7", [images.layer(entries)], {"Cmd": ["/bin/y"]})
     with tarfile.open(fileobj=io.BytesIO(made)) as tar:
         blobs = {m.name: tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()}  # type: ignore[union-attr]
     for name, data in blobs.items():

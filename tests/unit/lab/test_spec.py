@@ -89,6 +89,7 @@ def test_every_type_of_site_has_a_kind() -> None:
             },
             "no host 'nowhere'",
         ),
+        ({"sites": [{"name": "s", "hosts": [{"name": "h"}], "inCluster": True}]}, "only a cluster has Pods"),
         ({"name": "Ünfit"}, "should match pattern"),
     ],
 )

@@ -20,8 +20,8 @@ from isthmus.cli import main
 from isthmus.errors import Problem
 from isthmus.model.intent import DEFAULT_MTU, Fabric, Origin
 
-RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/guests.md", "docs/command-line.md"}
-"""Documents whose commands `tests/lab/test_documents.py` runs."""
+RUN_IN_A_LAB = {"README.md", "docs/lab.md", "docs/guests.md", "docs/command-line.md", "docs/cluster.md"}
+"""Documents whose commands `tests/lab/test_documents.py` runs, or `test_install.py` beside it."""
 SHOWN = {page.relative_to(ROOT).as_posix(): commands(page) for page in pages()}
 
 
@@ -162,11 +162,21 @@ def test_figures_come_from_the_committed_run(docs: Path) -> None:
     assert "not measured yet" in filled(page, [])
 
 
-@pytest.mark.parametrize("page, plugin", [("cluster.md", "isthmus"), ("kube-ovn.md", "kube-ovn")])
-def test_the_site_of_a_document_about_clusters_is_valid(tmp_path: Path, page: str, plugin: str) -> None:
-    (block,) = yaml_blocks(ROOT / "docs" / page)
-    (tmp_path / "site.yaml").write_text(block, encoding="utf-8")
+@pytest.mark.parametrize(
+    ("page", "number", "kubeconfig", "plugin"),
+    [
+        ("cluster.md", 0, "kubeconfig", "isthmus"),
+        ("cluster.md", 1, None, "isthmus"),
+        ("kube-ovn.md", 0, "kubeconfig", "kube-ovn"),
+    ],
+)
+def test_the_sites_of_the_documents_about_clusters_are_valid(
+    tmp_path: Path, page: str, number: int, kubeconfig: str | None, plugin: str
+) -> None:
+    block = yaml_blocks(ROOT / "docs" / page)[number]
+    (tmp_path / "site.yaml").write_text(block.replace("/etc/isthmus/keys", str(tmp_path)), encoding="utf-8")
     for name, holds in (("ca", "CERTIFICATE"), ("isthmus", "CERTIFICATE"), ("isthmus-key", "PRIVATE KEY")):
         (tmp_path / f"{name}.pem").write_text(f"-----BEGIN {holds}-----\n", encoding="utf-8")
     (site,) = load(tmp_path).sites
-    assert (site.kubeconfig, site.plugin) == (tmp_path / "kubeconfig", plugin)
+    assert site.kubeconfig == (tmp_path / kubeconfig if kubeconfig else None)
+    assert site.plugin == plugin

@@ -41,9 +41,12 @@ class Changes:
 
 
 class Cluster:
-    """Watched from `start` to `stop`; `wake` is called whenever something changed."""
+    """Watched from `start` to `stop`; `wake` is called whenever something changed.
 
-    def __init__(self, kubeconfig: Path, context: str, wake: Callable[[], None]) -> None:
+    kubeconfig  None: as the service account of the Pod that we run in
+    """
+
+    def __init__(self, kubeconfig: Path | None, context: str, wake: Callable[[], None]) -> None:
         self._kubeconfig, self._context, self._wake = kubeconfig, context, wake
         self._changes = Changes()
         note = self._note

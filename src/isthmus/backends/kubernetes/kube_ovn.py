@@ -87,7 +87,6 @@ class KubeOvnSite(OvnSite):
 
     def start(self) -> None:
         super().start()
-        assert self.site.kubeconfig is not None
         api = connect(self.site.kubeconfig, self.site.context)
         if isinstance(api, Problem):
             self._failure = api

@@ -63,7 +63,6 @@ class ClusterSite(OvnSite):
 
     def start(self) -> None:
         super().start()
-        assert self.site.kubeconfig is not None
         api = connect(self.site.kubeconfig, self.site.context)
         if isinstance(api, Problem):
             self._failure = api

@@ -16,6 +16,8 @@ LEAVE = "leave it out"
 
 def of_kubernetes(site: Site) -> Iterator[Found]:
     """What a cluster does not offer, or offers in another way."""
+    if site.in_cluster and not site.agents:
+        yield "without agents nothing of ours runs in the cluster", "inCluster", "say `agents: true`"
     for part, things in site.parts:
         if not part and (things.routers or things.switches):
             yield "a Vpc belongs to a tenant's namespace", "switches", "name routers and switches in perTenant"

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,14 @@ class Entry:
     mode: int = 0o644
 
 
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Files of an image: a gzipped tar, and the SHA-256 of the tar in it."""
+
+    packed: bytes
+    digest: str
+
+
 def busybox() -> list[Entry]:
     """Everything of an image with Debian's busybox, which needs no library."""
     program = Entry("bin/busybox", BUSYBOX_PROGRAM.read_bytes(), mode=0o755)
@@ -37,14 +45,20 @@ def busybox() -> list[Entry]:
     return [program, *links, *users]
 
 
-def archive(name: str, entries: Iterable[Entry], config: Mapping[str, Any]) -> bytes:
-    """A tar of one image; the same entries give the same bytes.
+def layer(entries: Iterable[Entry]) -> Layer:
+    """The same entries give the same bytes."""
+    tar = _tar(entries)
+    return Layer(gzip.compress(tar, compresslevel=1, mtime=0), hashlib.sha256(tar).hexdigest())
+
+
+def archive(name: str, layers: Iterable[Layer], config: Mapping[str, Any]) -> bytes:
+    """A tar of one image; the same layers give the same bytes.
 
     name    with registry and tag
+    layers  the lowest first
     config  as the specification's image configuration has it under `config`: Cmd, Env, …
     """
-    layer = _tar(entries)
-    packed = gzip.compress(layer, compresslevel=1, mtime=0)
+    stack = list(layers)
     blobs: dict[str, bytes] = {}
 
     def blob(kind: str, data: bytes) -> dict[str, Any]:
@@ -52,10 +66,10 @@ def archive(name: str, entries: Iterable[Entry], config: Mapping[str, Any]) -> b
         blobs[f"blobs/sha256/{digest}"] = data
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
 
-    layers = [blob("layer.v1.tar+gzip", packed)]
-    rootfs = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]}
+    packed = [blob("layer.v1.tar+gzip", each.packed) for each in stack]
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{each.digest}" for each in stack]}
     image = {"architecture": "amd64", "os": "linux", "config": dict(config), "rootfs": rootfs}
-    manifest = {"schemaVersion": 2, "config": blob("config.v1+json", _json(image)), "layers": layers}
+    manifest = {"schemaVersion": 2, "config": blob("config.v1+json", _json(image)), "layers": packed}
     named = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
     index = blob("manifest.v1+json", _json(manifest)) | {"annotations": named}
     files = {"oci-layout": _json({"imageLayoutVersion": "1.0.0"}), "index.json": _json(_index(index))} | blobs
@@ -73,7 +87,12 @@ def _json(value: Any) -> bytes:
 def _tar(entries: Iterable[Entry]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as file:
+        folders: set[str] = set()
         for entry in entries:
+            for folder in _above(entry.name, folders):
+                info = tarfile.TarInfo(folder)
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                file.addfile(info)
             info = tarfile.TarInfo(entry.name)
             info.mode = entry.mode
             if entry.link:
@@ -81,3 +100,13 @@ def _tar(entries: Iterable[Entry]) -> bytes:
             info.size = len(entry.data)
             file.addfile(info, io.BytesIO(entry.data))
     return out.getvalue()
+
+
+def _above(name: str, known: set[str]) -> Iterator[str]:
+    """Folders of a file that are not `known` yet, the outermost first; they are from now on."""
+    parts = name.split("/")[:-1]
+    for end in range(1, len(parts) + 1):
+        folder = "/".join(parts[:end])
+        if folder not in known:
+            known.add(folder)
+            yield folder

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import yaml
 
+from isthmus.api import rbac
 from isthmus.lab import hosts
 from isthmus.lab.central import Central
+from isthmus.lab.kubernetes.provision import Ask
 from isthmus.lab.state import Daemon
 
 USER = "isthmus"
@@ -20,8 +22,11 @@ def daemon(site: Central) -> Daemon:
     return Daemon(site.name, argv, str(site.run / "networks.pid"), foreground=True, answers=health, patience=30.0)
 
 
-def configure(site: Central) -> None:
-    """Its one document."""
+def configure(site: Central, ask: Ask) -> None:
+    """Its rights, and its one document."""
+    rights = f"/apis/{rbac.GROUP}/v1"
+    ask("POST", f"{rights}/clusterroles", rbac.role())
+    ask("POST", f"{rights}/clusterrolebindings", rbac.binding({"kind": "User", "name": USER, "apiGroup": rbac.GROUP}))
     spec = {
         "type": "kubernetes",
         "northbound": ["unix:/run/ovn/ovnnb_db.sock"],

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from isthmus.api.workloads import CHASSIS
 from isthmus.lab import cgroups
 from isthmus.lab.central import secret
 from isthmus.lab.kubernetes.cluster import DOMAIN, KUBELET_PORT, PKI, Cluster
@@ -24,6 +25,8 @@ ETC = "/run/etc/kubernetes"
 LOOPBACK = "/usr/lib/cni/loopback"
 PLUGINS = "/opt/cni/bin"
 NETWORKS = "/etc/cni/net.d"
+KEYS = {"ca": "sb-ca", "chassis": "chassis", "chassis-key": "chassis-key"}
+"""Where our manifests look for the chassis' key pair -> what it is called on the lab's hosts."""
 TUNABLES = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -86,6 +89,8 @@ def prepare(cluster: Cluster, host: Host) -> None:
         "cp /run/etc/resolv.conf /etc/resolv.conf",
         f"mkdir -p {NETWORKS} {PLUGINS} /run/containerd /run/kubelet",
         f"ln -sf {LOOPBACK} {PLUGINS}/loopback",
+        f"mkdir -p -m 700 {CHASSIS}",
+        *(f"cp /run/pki/{file}.pem {CHASSIS}/{name}.pem" for name, file in KEYS.items()),
     ]
     run(cluster.state, host.name, ["sh", "-c", "\n".join(script)])
 
