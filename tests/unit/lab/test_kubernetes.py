@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import ssl
 import subprocess
 import tarfile
@@ -178,10 +179,18 @@ def test_the_pinned_go_is_one_that_suffices() -> None:
     assert programs.Go("", version).suffices
 
 
-def test_the_module_names_what_is_built() -> None:
-    text = (programs.MODULE / "go.mod").read_text()
-    for name in programs.PROGRAMS:
-        assert f"\tk8s.io/kubernetes/cmd/{name}\n" in text
+@pytest.mark.parametrize("module", programs.MODULES, ids=lambda module: module.name)
+def test_a_module_names_what_is_built_and_its_sums(module: programs.Module) -> None:
+    text = (module.folder / "go.mod").read_text()
+    for each in module.commands + module.tests:
+        assert re.search(rf"^(tool )?\t?{module.origin}/{each}$", text, re.M), each
+    version = f"{module.origin} {programs.version(module)}"
+    assert version in text
+    assert f"{version} h1:" in (module.folder / "go.sum").read_text()
+
+
+def test_modules_of_one_product_have_one_version() -> None:
+    assert programs.version(programs.CONFORMANCE) == programs.version(programs.KUBERNETES)
 
 
 def test_a_kubelets_configuration() -> None:
