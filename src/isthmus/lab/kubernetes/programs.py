@@ -38,8 +38,8 @@ class Module:
     """A folder with a go.mod and a go.sum, and what is built from it.
 
     name      of its folder in the cache
-    origin    the module that the commands are of
-    commands  packages of it below its root; a program is called as the last part of its package
+    origin    the module of others whose version it is known by
+    commands  packages; a program is called as the last part of its package
     tests     packages whose tests are a program, `NAME.test`
     cost      how long a build takes, for whoever waits
     """
@@ -61,22 +61,22 @@ KUBERNETES = Module(
     "kubernetes",
     Path(__file__).with_name("module"),
     "k8s.io/kubernetes",
-    tuple(f"cmd/{name}" for name in PROGRAMS),
+    tuple(f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS),
     cost="seven minutes on two processors",
 )
 CNITOOL = Module(
     "cnitool",
     Path(__file__).with_name("cnitool"),
     "github.com/containernetworking/cni",
-    ("cnitool",),
+    ("github.com/containernetworking/cni/cnitool",),
     cost="seconds",
 )
 CONFORMANCE = Module(
     "conformance",
     Path(__file__).with_name("conformance"),
     "k8s.io/kubernetes",
-    ("test/images/agnhost",),
-    tests=("test/e2e",),
+    ("k8s.io/kubernetes/test/images/agnhost", "github.com/onsi/ginkgo/v2/ginkgo"),
+    tests=("k8s.io/kubernetes/test/e2e",),
     cost="six minutes on two processors",
 )
 MODULES = (KUBERNETES, CNITOOL, CONFORMANCE)
@@ -170,16 +170,16 @@ class _Build:
         module, place = self._module, self._folder / "bin"
         own = _go()
         program = own.program if own.suffices else self._toolchain(own.program)
-        packages = [f"{module.origin}/{each}" for each in module.commands]
-        deps = self._said([program, "list", "-deps", *packages], module.folder)
+        deps = self._said([program, "list", "-deps", *module.commands], module.folder)
         flags = ["-trimpath", "-ldflags", " ".join(["-s", "-w", *_stamps(module)])]
         place.mkdir()
-        self._watched([program, "build", "-v", *flags, "-o", str(place), *packages], len(deps.splitlines()))
+        build = [program, "build", "-v", *flags, "-o", str(place), *module.commands]
+        self._watched(build, len(deps.splitlines()))
         for test in module.tests:
             # Go does not say how far it is with these.
             self._progress(f"building {module.name}: {test}")
             name = f"{place}/{Path(test).name}.test"
-            self._said([program, "test", "-c", *flags, "-o", name, f"{module.origin}/{test}"], module.folder)
+            self._said([program, "test", "-c", *flags, "-o", name, test], module.folder)
 
     def _toolchain(self, program: str) -> str:
         """A newer Go, from the module cache; modules have no executable files."""
