@@ -137,13 +137,13 @@ class KubernetesKind(OvnKind):
 
 def _ready(item: Json) -> bool:
     """Nothing of it says that it is not ready."""
-    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", ())}
+    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions") or ()}
     return bool(conditions.get("Ready", "True") == "True")
 
 
 def _established(item: Json) -> bool:
     """A definition that is served."""
-    return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions", ()))
+    return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions") or ())
 
 
 def _ask(lab: Site, cluster: Cluster, method: str, path: str, body: Json | None) -> Json:
