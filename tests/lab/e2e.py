@@ -7,7 +7,6 @@ the same source as the tests, everything else is Debian's.
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -25,6 +24,8 @@ SPECS = Path(__file__).with_name("e2e-specs.txt")
 TOGETHER = 8
 """Specs at once: most of them wait most of the time."""
 PATIENCE = "90m"
+LONGEST = 2000
+"""Characters of what a failure says: the rest shows the whole Pod."""
 WEB = "/usr/local/apache2/htdocs"
 """Where the web server's pages are for the tests of StatefulSets."""
 SERVE = f"trap 'exit 0' TERM; httpd -f -p 80 -h {WEB} & wait"
@@ -117,8 +118,6 @@ def run(lab: Lab, site: str, specs: list[str]) -> dict[str, Outcome]:
         process.wait()
     report = folder / "report.json"
     assert report.exists(), (folder / "log").read_text(errors="replace")[-4000:]
-    if kept := os.environ.get("E2E_LOG"):
-        Path(kept).write_text((folder / "log").read_text(errors="replace"))
     return {outcome.name: outcome for outcome in outcomes(json.loads(report.read_text()))}
 
 
@@ -128,5 +127,5 @@ def outcomes(report: Any) -> Iterator[Outcome]:
         for spec in suite["SpecReports"]:
             if spec["LeafNodeType"] == "It" and (spec["State"] != "skipped" or spec.get("Failure")):
                 name = " ".join([*(spec["ContainerHierarchyTexts"] or []), spec["LeafNodeText"]])
-                message = str(spec.get("Failure", {}).get("Message", ""))
+                message = str(spec.get("Failure", {}).get("Message", ""))[:LONGEST]
                 yield Outcome(name, spec["State"], spec["RunTime"] / 1e9, message)

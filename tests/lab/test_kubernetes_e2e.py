@@ -59,7 +59,9 @@ def page(found: dict[str, Outcome]) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, id=re.sub(r"\s*\[.*?\]", "", name).strip()) for name in e2e.wanted()])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, id=re.sub(r"\s*\[.*?\]", "", name).strip()) for name in e2e.wanted()]
+)
 def test_a_spec_passes(outcomes: dict[str, Outcome], name: str) -> None:
     assert name in outcomes, "it did not run"
     assert outcomes[name].state == "passed", outcomes[name].message
