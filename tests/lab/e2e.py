@@ -44,7 +44,9 @@ def program(name: str) -> str:
 
 def archives() -> Iterator[tuple[str, bytes]]:
     """Name and archive of every image that the chosen specs use."""
-    shell = [*busybox(), *_applets(), Entry("tmp/", mode=0o1777), *_of_debian("mv")]
+    # Debian's busybox as a shell runs its own applets before any program, and they know fewer options.
+    shell = [*busybox(), *_applets(), *_of_debian("dash"), Entry("bin/sh", link="dash"), *_of_debian("mv")]
+    shell += [Entry("tmp/", mode=0o1777)]
     agnhost = [*shell, Entry("agnhost", Path(program("agnhost")).read_bytes(), mode=0o755), Entry("uploads/")]
     agnhost += [*_of_debian("curl"), *_of_debian("nc")]
     web = [*shell, Entry(f"{WEB[1:]}/index.html", b"It works!\n")]
