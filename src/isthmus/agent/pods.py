@@ -32,6 +32,7 @@ PATIENCE = 90.0
 """Seconds that an ADD waits for a Pod's port, and for OVN to make it work; the plugin waits longer."""
 LONGEST = 1 << 22
 """Bytes of a request: a GC names all attachments of the node, 100 bytes each."""
+BLIND = "the databases of OVN cannot be reached from this node"
 HERE = "/proc/self/ns/net"
 CONTAINER, IFNAME, NETWORK = "isthmus:container", "isthmus:ifname", "isthmus:network"
 """external_ids of an Interface of ours: the attachment that it is, and the network that the runtime named."""
@@ -143,6 +144,8 @@ class Pods:
     async def _check(self, request: Request) -> None:
         if not request.previous:
             raise Refused(cni.CONFIG, "prevResult is missing", "CHECK compares with what ADD gave")
+        if self._blind():
+            raise Refused(cni.AGAIN, BLIND)
         wired = self._wiring(request)
         if wired is None:
             raise Refused(cni.BROKEN, f"OVN has no port {request.port} for this Pod here")
@@ -154,9 +157,8 @@ class Pods:
         await asyncio.to_thread(_stands, request, wired)
 
     async def _status(self, request: Request) -> None:
-        sb = self._sb()
-        if not self._ovs.synced or sb is None or not sb.synced:
-            raise Refused(cni.UNAVAILABLE, "the databases of OVN cannot be reached from this node")
+        if self._blind():
+            raise Refused(cni.UNAVAILABLE, BLIND)
         if self._home() is None:
             raise Refused(cni.UNAVAILABLE, f"this node has no bridge {self._bridge()} yet")
 
@@ -174,6 +176,11 @@ class Pods:
                 await asyncio.to_thread(_unlink, name)
 
     # -- what there is --------------------------------------------------------------------------------------------
+
+    def _blind(self) -> bool:
+        """What we know may be old."""
+        sb = self._sb()
+        return not self._ovs.synced or sb is None or not sb.synced
 
     def _wiring(self, request: Request) -> Wiring | None:
         """Of the very Pod: another one of its name may have been here before."""
