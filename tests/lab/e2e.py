@@ -48,7 +48,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
     shell = [*busybox(), *_applets(), *_of_debian("dash"), Entry("bin/sh", link="dash"), *_of_debian("mv")]
     shell += [Entry("tmp/", mode=0o1777)]
     agnhost = [*shell, Entry("agnhost", Path(program("agnhost")).read_bytes(), mode=0o755), Entry("uploads/")]
-    agnhost += [*_of_debian("curl"), *_of_debian("nc")]
+    agnhost += [entry for name in ("bash", "curl", "nc") for entry in _of_debian(name)]
     web = [*shell, Entry(f"{WEB[1:]}/index.html", b"It works!\n")]
     made: dict[str, tuple[list[Entry], dict[str, Any]]] = {
         "e2e-test-images/agnhost": (agnhost, {"Entrypoint": ["/agnhost"], "Cmd": ["pause"]}),
