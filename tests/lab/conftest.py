@@ -1,7 +1,7 @@
 """Every test here may use the lab's fixtures, and `unixes`: Isthmus by unix sockets on the module's lab."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
@@ -9,6 +9,7 @@ from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import lab_factory, three_sites, two_sites
 from unixes import Unixes
 
+from .kubernetes_steps import twin_tenants
 from .openstack_steps import cloud_and_cluster
 
 __all__ = ["lab_factory", "three_sites", "two_sites", "unixes"]
@@ -21,25 +22,41 @@ def unixes(two_sites: Lab) -> Iterator[Unixes]:
     made.stop()
 
 
+Standing = dict[str, tuple[Lab, ExitStack]]
+
+
 @pytest.fixture(scope="session")
-def _standing() -> Iterator[list[tuple[Lab, ExitStack]]]:
-    """The shared cloud while it stands; gone at the end even where the last module that wants it never ran."""
-    found: list[tuple[Lab, ExitStack]] = []
+def _standing() -> Iterator[Standing]:
+    """Shared labs while they stand; gone at the end even where the last module that wants one never ran."""
+    found: Standing = {}
     yield found
-    for _, stack in found:
+    for _, stack in found.values():
         stack.close()
 
 
+def _shared(request: pytest.FixtureRequest, standing: Standing, make: Callable[[], AbstractContextManager[Lab]]) -> Lab:
+    """The lab of a fixture that several modules name: made for the first of them, taken down after the last."""
+    name = str(request.fixturename)
+    if name not in standing:
+        stack = ExitStack()
+        standing[name] = stack.enter_context(make()), stack
+    lab, stack = standing[name]
+    wanted = [item for item in request.session.items if name in getattr(item, "fixturenames", ())]
+    if wanted[-1].path == request.path:
+        request.addfinalizer(stack.close)
+    return lab
+
+
 @pytest.fixture(scope="module")
-def shared_cloud(request: pytest.FixtureRequest, _standing: list[tuple[Lab, ExitStack]]) -> Iterator[Lab]:
-    """A cloud and a cluster for all modules that name it, half a minute in the making; the last one takes it down.
+def shared_cloud(request: pytest.FixtureRequest, _standing: Standing) -> Lab:
+    """A cloud and a cluster for all modules that name it, half a minute in the making.
 
     Each leaves the objects in it as they were, and joins or cuts the tenants itself.
     """
-    if not _standing:
-        stack = ExitStack()
-        _standing.append((stack.enter_context(cloud_and_cluster()), stack))
-    yield _standing[0][0]
-    places = [i for i, item in enumerate(request.session.items) if "shared_cloud" in getattr(item, "fixturenames", ())]
-    if request.session.items[places[-1]].path == request.path:
-        _standing.pop()[1].close()
+    return _shared(request, _standing, cloud_and_cluster)
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(request: pytest.FixtureRequest, _standing: Standing) -> Lab:
+    """Two tenants with one and the same network, each with a Pod on both nodes; modules leave all of it as it was."""
+    return _shared(request, _standing, twin_tenants)

@@ -7,20 +7,24 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from documents import ROOT
-from isthmus.lab import rpc
+from isthmus.lab import rpc, spec
 from isthmus.lab.kubernetes import images
 from isthmus.lab.kubernetes.cluster import kubeconfig, operators_keys, server
 from isthmus.lab.lab import Lab
 from isthmus.lab.openstack.servers import until
+from isthmus.lab.pytest_plugin import unique_name
 
 from .steps import set_site
 
 Object = dict[str, Any]
 TOLERANT = [{"operator": "Exists"}]
 """A node without a network plugin is not ready, and takes Pods that do not mind."""
+TWINS = ("red", "blue")
+TWIN_HOSTS = ("n1", "n2")
 
 
 def kubectl(lab: Lab, *arguments: str, input: str | None = None) -> str:
@@ -58,6 +62,26 @@ def twins(lab: Lab, tenants: Iterable[str]) -> None:
     for tenant in tenants:
         web = custom("Subnet", f"{tenant}-web", vpc=tenant, cidrBlock="10.1.0.0/24,fd00:1::/64", namespaces=[tenant])
         apply(lab, namespace(tenant), custom("Vpc", tenant, namespaces=[tenant]), web)
+
+
+@contextmanager
+def twin_tenants() -> Iterator[Lab]:
+    """A cluster with two tenants that have one and the same network, each with a Pod on both nodes."""
+    with Lab.up(spec.load(str(Path(__file__).with_name("pods.yaml")), name=unique_name())) as lab:
+        twins(lab, TWINS)
+        for tenant in TWINS:
+            eventually(lab, lambda t=tenant: has_account(lab, t), f"service account of {tenant}")  # type: ignore[misc]
+            apply(lab, *(pod(f"on-{host}", host, tenant) for host in TWIN_HOSTS))
+        for tenant in TWINS:
+            kubectl(lab, "-n", tenant, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+        yield lab
+
+
+def interfaces(lab: Lab, host: str) -> dict[str, dict[str, str]]:
+    """Marks of the Interfaces of Pods on a host, by iface-id."""
+    rows = rpc.snapshot(lab.host(host).ovs_unix, "Open_vSwitch")["Interface"].values()
+    marks = [rpc.mapping(row["external_ids"]) for row in rows]
+    return {ids["iface-id"]: ids for ids in marks if "isthmus:container" in ids}
 
 
 def pod_spec(host: str = "", **more: Any) -> Object:

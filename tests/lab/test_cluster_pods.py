@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from isthmus.lab import rpc, spec
 from isthmus.lab.lab import Lab
-from isthmus.lab.pytest_plugin import unique_name
 
 from .kubernetes_steps import (
+    TWIN_HOSTS,
+    TWINS,
     apply,
     delete,
     eventually,
     get,
-    has_account,
     inside,
+    interfaces,
     kubectl,
     pod,
     ports,
-    twins,
 )
 
 pytestmark = pytest.mark.lab
 
-FILE = Path(__file__).with_name("pods.yaml")
-TENANTS = ("red", "blue")
-HOSTS = ("n1", "n2")
+TENANTS, HOSTS = TWINS, TWIN_HOSTS
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Lab]:
-    """Two tenants with one and the same network, each with a Pod on both nodes."""
-    with Lab.up(spec.load(str(FILE), name=unique_name())) as lab:
-        twins(lab, TENANTS)
-        for tenant in TENANTS:
-            eventually(lab, lambda t=tenant: has_account(lab, t), f"service account of {tenant}")  # type: ignore[misc]
-            apply(lab, *(pod(f"on-{host}", host, tenant) for host in HOSTS))
-        for tenant in TENANTS:
-            kubectl(lab, "-n", tenant, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-        yield lab
+def cluster(shared_cluster: Lab) -> Lab:
+    return shared_cluster
 
 
 def addresses(lab: Lab, space: str, name: str) -> list[str]:
@@ -51,13 +38,6 @@ def addresses(lab: Lab, space: str, name: str) -> list[str]:
 
 def reaches(lab: Lab, space: str, name: str, address: str) -> bool:
     return inside(lab, space, name, "ping", "-c", "2", "-W", "2", address)[0] == 0
-
-
-def interfaces(lab: Lab, host: str) -> dict[str, dict[str, str]]:
-    """Marks of the Interfaces of Pods on a host, by iface-id."""
-    rows = rpc.snapshot(lab.host(host).ovs_unix, "Open_vSwitch")["Interface"].values()
-    marks = [rpc.mapping(row["external_ids"]) for row in rows]
-    return {ids["iface-id"]: ids for ids in marks if "isthmus:container" in ids}
 
 
 def test_kubelet_tells_the_addresses_that_were_given(cluster: Lab) -> None:

@@ -6,7 +6,16 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+    ip_network,
+)
 from typing import Any
 
 from isthmus.agent.cni_shim import VERSIONS
@@ -14,15 +23,20 @@ from isthmus.compile.networks import GATEWAYS, MTU, UID, port_name
 from isthmus.model.intent import DEFAULT_MTU
 from isthmus.model.rows import Record
 
+Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
 
 VERSION, ENVIRONMENT, IO, DECODING, CONFIG, AGAIN = 1, 4, 5, 6, 7, 11
 """Error codes of the specification ("Error Codes")."""
 UNAVAILABLE = 50
 """Of STATUS: ADD cannot be served."""
+BROKEN = 100
+"""Of CHECK, and our own: something of the attachment is not as ADD left it."""
 
 _CONTAINER = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 _LINK = re.compile(r"^[^/\s:]{1,15}$")
+_OUTER = re.compile(r"^i[0-9a-f]{12}$")
 
 
 class Refused(Exception):
@@ -39,6 +53,7 @@ class Request:
 
     command: str
     version: str
+    network: str
     container: str
     netns: str
     ifname: str
@@ -46,8 +61,8 @@ class Request:
     pod: str
     uid: str
     previous: Mapping[str, Any]
-    valid: frozenset[tuple[str, str]]
-    """GC: (container, interface) of all attachments that there still are."""
+    valid: frozenset[tuple[str, str]] | None
+    """GC: (container, interface) of all attachments to the network that there still are; None where it does not say."""
 
     @property
     def port(self) -> str:
@@ -56,8 +71,32 @@ class Request:
 
     @property
     def link(self) -> str:
-        """The node's end of the interface: one name for one attachment, at most 15 characters."""
-        return "i" + hashlib.sha256(f"{self.container}/{self.ifname}".encode()).hexdigest()[:12]
+        """The node's end of the interface."""
+        return link_name(self.container, self.ifname)
+
+    def follows(self, earlier: Request) -> bool:
+        """Whether it waits for the end of `earlier`: nobody else works on its container, nor on its Pod's port."""
+        one_port = self.command == earlier.command == "ADD" and self.port == earlier.port
+        return one_port or (bool(self.container) and self.container == earlier.container)
+
+    def ends(self, earlier: Request) -> bool:
+        """Whether nobody wants `earlier` any more, which may wait for OVN: it was an ADD of what is to go, or of a
+        Pod that has another container by now."""
+        if earlier.command != "ADD":
+            return False
+        if self.command == "DEL":
+            return (self.container, self.ifname) == (earlier.container, earlier.ifname)
+        return self.command == "ADD" and self.port == earlier.port and self.container != earlier.container
+
+
+def link_name(container: str, ifname: str) -> str:
+    """Of the node's end of an interface: one name for one attachment, at most 15 characters."""
+    return "i" + hashlib.sha256(f"{container}/{ifname}".encode()).hexdigest()[:12]
+
+
+def is_link_name(name: str) -> bool:
+    """Whether a link of the node is called as the ends of interfaces are."""
+    return bool(_OUTER.match(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +135,17 @@ def read(data: Any) -> Request:
         _attachment(command, container, netns, ifname)
     if command in ("ADD", "CHECK") and not (arguments.get("K8S_POD_NAMESPACE") and arguments.get("K8S_POD_NAME")):
         raise Refused(ENVIRONMENT, "CNI_ARGS names no Pod", "K8S_POD_NAMESPACE and K8S_POD_NAME are needed")
-    previous = config.get("prevResult")
     return Request(
         command=command,
         version=version,
+        network=str(config.get("name", "")),
         container=container,
         netns=netns,
         ifname=ifname,
         namespace=arguments.get("K8S_POD_NAMESPACE", ""),
         pod=arguments.get("K8S_POD_NAME", ""),
         uid=arguments.get("K8S_POD_UID", ""),
-        previous=previous if isinstance(previous, dict) else {},
+        previous=_previous(config.get("prevResult")),
         valid=_valid(config.get("cni.dev/valid-attachments")),
     )
 
@@ -120,10 +159,27 @@ def _attachment(command: str, container: str, netns: str, ifname: str) -> None:
         raise Refused(ENVIRONMENT, "CNI_NETNS is missing")
 
 
-def _valid(found: Any) -> frozenset[tuple[str, str]]:
-    if not isinstance(found, list):
-        return frozenset()
-    return frozenset((str(a.get("containerID", "")), str(a.get("ifname", ""))) for a in found if isinstance(a, dict))
+def _previous(found: Any) -> Mapping[str, Any]:
+    """What an ADD gave, of an earlier plugin or the same. Raises Refused."""
+    parts = ("interfaces", "ips", "routes")
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(_dictionaries(found.get(part) or []) for part in parts):
+        raise Refused(DECODING, "prevResult is not understood")
+    return found | {part: found.get(part) or [] for part in parts}
+
+
+def _valid(found: Any) -> frozenset[tuple[str, str]] | None:
+    """Raises Refused: half a list would take away what the other half names."""
+    if found is None:
+        return None
+    if not _dictionaries(found) or not all(a.get("containerID") and a.get("ifname") for a in found):
+        raise Refused(CONFIG, "cni.dev/valid-attachments is not understood", "a list of {containerID, ifname}")
+    return frozenset((str(a["containerID"]), str(a["ifname"])) for a in found)
+
+
+def _dictionaries(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(each, dict) for each in found)
 
 
 def wiring(row: Record) -> Wiring | None:
@@ -150,19 +206,38 @@ def wiring(row: Record) -> Wiring | None:
 
 
 def result(request: Request, wired: Wiring) -> dict[str, Any]:
-    """The success of an ADD, in the form of the version that was asked in."""
-    ips = []
-    for address, gateway in zip(wired.addresses, wired.gateways, strict=True):
-        ip: dict[str, Any] = {"address": str(address), "gateway": str(gateway.ip), "interface": 1}
-        ips.append(ip | ({"version": str(address.version)} if request.version == "0.4.0" else {}))
-    routes = [
-        {"dst": "0.0.0.0/0" if gateway.version == 4 else "::/0", "gw": str(gateway.ip)} for gateway in wired.gateways
-    ]
-    interfaces = [
+    """The success of an ADD, in the form of the version that was asked in, after what earlier plugins gave."""
+    before = request.previous
+    interfaces: list[dict[str, Any]] = [
         {"name": request.link, "mac": outer_mac(wired.mac)},
         {"name": request.ifname, "mac": wired.mac, "sandbox": request.netns},
     ]
-    return {"cniVersion": request.version, "interfaces": interfaces, "ips": ips, "routes": routes, "dns": {}}
+    if request.version == "1.1.0":
+        interfaces = [each | {"mtu": wired.mtu} for each in interfaces]
+    inner = len(before.get("interfaces", ())) + 1
+    ips = []
+    for address, gateway in zip(wired.addresses, wired.gateways, strict=True):
+        ip: dict[str, Any] = {"address": str(address), "gateway": str(gateway.ip), "interface": inner}
+        ips.append(ip | ({"version": str(address.version)} if request.version == "0.4.0" else {}))
+    routes = [{"dst": str(to), "gw": str(via)} for to, via in routes_of(wired)]
+    return {
+        "cniVersion": request.version,
+        "interfaces": [*before.get("interfaces", ()), *interfaces],
+        "ips": [*before.get("ips", ()), *ips],
+        "routes": [*before.get("routes", ()), *routes],
+        "dns": before.get("dns") or {},
+    }
+
+
+def routes_of(wired: Wiring) -> list[tuple[Network, Address]]:
+    """Of the Pod: to where, by whom."""
+    return [(ip_network("0.0.0.0/0" if gw.version == 4 else "::/0"), gw.ip) for gw in wired.gateways]
+
+
+def expected_routes(request: Request, wired: Wiring) -> list[tuple[Network, Address]]:
+    """Those of the Pod's that the last plugin left as they were: others may change them."""
+    told = {(str(route.get("dst")), str(route.get("gw"))) for route in request.previous.get("routes", ())}
+    return [(to, via) for to, via in routes_of(wired) if (str(to), str(via)) in told]
 
 
 def outer_mac(mac: str) -> str:
@@ -173,4 +248,5 @@ def outer_mac(mac: str) -> str:
 def conflist(socket: str) -> dict[str, Any]:
     """What a container runtime reads in its configuration folder."""
     plugin = {"type": "isthmus", "socket": socket}
-    return {"cniVersion": "1.0.0", "name": "isthmus", "plugins": [plugin]}
+    # One that does not know `cniVersions` speaks 1.0.0, every other the newest that both know.
+    return {"cniVersion": "1.0.0", "cniVersions": VERSIONS, "name": "isthmus", "plugins": [plugin]}

@@ -30,7 +30,7 @@ Interface = IPv4Interface | IPv6Interface
 Network = IPv4Network | IPv6Network
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH = 16, 17, 18, 20, 24, 25, 26, 28
-_NEWRULE, _DELRULE = 32, 33
+_GETADDR, _NEWRULE, _DELRULE = 22, 32, 33
 _REQUEST, _ACK, _REPLACE, _EXCL, _CREATE, _DUMP = 1, 4, 0x100, 0x200, 0x400, 0x300
 _ERROR, _DONE = 2, 3
 _IFF_UP = 1
@@ -131,6 +131,34 @@ class Netlink:
         """Number of the link `name`. Raises OSError (ENODEV) without it."""
         answer = self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
         return int(struct.unpack_from("=BxHi", answer)[2])
+
+    def looks(self, name: str) -> tuple[bool, str]:
+        """Whether the link `name` is set up, and its MAC. Raises OSError (ENODEV) without it."""
+        answer = self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
+        flags = struct.unpack_from("=BxHiI", answer)[3]
+        return bool(flags & _IFF_UP), dict(_attributes(answer[16:])).get(1, b"").hex(":")
+
+    def addresses(self, link: str) -> set[Interface]:
+        """Of `link`. Raises OSError (ENODEV) without it."""
+        wanted, found = self.index(link), set()
+        for body in self._dump(_GETADDR, struct.pack("=BBBBi", 0, 0, 0, 0, 0)):
+            _, length, _, _, index = struct.unpack_from("=BBBBi", body)
+            words = dict(_attributes(body[8:]))
+            # Of a point-to-point link the first would be the far end.
+            if index == wanted and (packed := words.get(2) or words.get(1)):
+                found.add(ip_interface((packed, length)))
+        return found
+
+    def gateways(self) -> set[tuple[Network, Address]]:
+        """Routes of the main table that have a gateway: to where, by whom."""
+        found: set[tuple[Network, Address]] = set()
+        for body in self._dump(_GETROUTE, struct.pack("=BBBBBBBBI", 0, 0, 0, 0, 0, 0, 0, 0, 0)):
+            family, length, _, _, table = struct.unpack_from("=BBBBB", body)
+            words = dict(_attributes(body[12:]))
+            if table == MAIN and 5 in words:
+                to = words.get(1, bytes(4 if family == socket.AF_INET else 16))
+                found.add((ip_network((to, length)), ip_address(words[5])))
+        return found
 
     def veth(self, name: str, mac: str, peer: str, peer_mac: str, peer_net: str, mtu: int) -> None:
         """A veth `name`, up, whose other end `peer`, down, is in the namespace at path `peer_net`."""

@@ -1,8 +1,8 @@
 """Interfaces of this node's Pods: made when a container runtime asks, as OVN says that they must be.
 
 One way: the port that the southbound database has for this node -> a link into the Pod's network namespace, a port of
-the bridge that names it -> what Open vSwitch says once ovn-controller has made it work. What is asked twice is done
-once; a link that an earlier try left behind is taken away first, or OVN might bind that one.
+the bridge that names it -> what Open vSwitch says once ovn-controller has made it work. A link that the Pod had in
+another container is taken away first, or OVN might bind that one. A DEL does not wait for OVN: it ends its ADD.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ import asyncio
 import json
 import logging
 import os
+import socket
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from isthmus.agent import cni, vswitch
 from isthmus.agent.cni import Refused, Request, Wiring
 from isthmus.agent.netlink import Netlink, offloads_off, sysctl
+from isthmus.agent.turns import Turns, whole
 from isthmus.backends.ovsdb.client import Client
-from isthmus.errors import WorldError
-from isthmus.model.rows import Record
+from isthmus.errors import Problem, Unreachable, WorldError
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 90.0
 """Seconds that an ADD waits for a Pod's port, and for OVN to make it work; the plugin waits longer."""
+LONGEST = 1 << 22
+"""Bytes of a request: a GC names all attachments of the node, 100 bytes each."""
+BLIND = "the databases of OVN cannot be reached from this node"
 HERE = "/proc/self/ns/net"
-CONTAINER, IFNAME = "isthmus:container", "isthmus:ifname"
-"""external_ids of an Interface of ours: the attachment that it is."""
+CONTAINER, IFNAME, NETWORK = "isthmus:container", "isthmus:ifname", "isthmus:network"
+"""external_ids of an Interface of ours: the attachment that it is, and the network that the runtime named."""
 SHIM = Path(__file__).with_name("cni_shim.py")
 CONFLIST = "10-isthmus.conflist"
 Found = TypeVar("Found")
@@ -57,7 +60,7 @@ class Pods:
 
     def __init__(self, place: Place, ovs: Client, sb: Callable[[], Client | None], bridge: Callable[[], str]) -> None:
         self._place, self._ovs, self._sb, self._bridge = place, ovs, sb, bridge
-        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._turns = Turns()
         self._pulse = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -75,7 +78,7 @@ class Pods:
         path = self._place.socket
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, str(path))
+        self._server = await asyncio.start_unix_server(self._serve, str(path), limit=LONGEST)
         path.chmod(0o600)
         _install(self._place.plugins / "isthmus", SHIM.read_bytes(), 0o755)
         text = json.dumps(cni.conflist(str(path)), indent=2) + "\n"
@@ -102,9 +105,7 @@ class Pods:
         try:
             request = cni.read(data)
             what = {"ADD": self._add, "DEL": self._delete, "CHECK": self._check, "STATUS": self._status, "GC": self._gc}
-            # Requests of one container are served one after another: a DEL that overtakes its ADD would find nothing.
-            async with self._locks[request.container]:
-                return {"result": await what[request.command](request)}
+            return {"result": await self._turns.take(request, partial(what[request.command], request))}
         except Refused as error:
             return error.answer
         except TimeoutError:
@@ -117,51 +118,69 @@ class Pods:
     # -- commands -------------------------------------------------------------------------------------------------
 
     async def _add(self, request: Request) -> dict[str, Any]:
+        await asyncio.to_thread(_vacant, request)
+        if taken := next((ids[IFNAME] for ids in self._marks() if _is_elsewhere(ids, request)), None):
+            raise Refused(cni.ENVIRONMENT, f"CNI_IFNAME {request.ifname!r}: the Pod has one port, and it is {taken}")
         async with asyncio.timeout(PATIENCE):
             wired = await self._until(lambda: self._wiring(request))
-            await self._clear(lambda ids: ids.get("iface-id") == request.port or _is(ids, request))
-            await asyncio.to_thread(_link, request, wired, userspace=self._userspace())
             try:
-                await self._ovs.transact(self._plugged(request, wired), "isthmus agent")
+                await whole(self._plug(request, wired))
                 await self._until(lambda: self._installed(request))
             except BaseException:
-                await asyncio.shield(self._clear(lambda ids: _is(ids, request)))
+                await whole(self._delete(request))
                 raise
         return cni.result(request, wired)
+
+    async def _plug(self, request: Request, wired: Wiring) -> None:
+        await self._clear(lambda ids: ids.get("iface-id") == request.port or _is(ids, request))
+        await asyncio.to_thread(_link, request, wired, userspace=self._userspace())
+        await self._ovs.transact(self._plugged(request, wired), "isthmus agent")
 
     async def _delete(self, request: Request) -> None:
         """Nothing to do is done."""
         await self._clear(lambda ids: _is(ids, request))
         await asyncio.to_thread(_unlink, request.link)
-        self._locks.pop(request.container, None)
 
     async def _check(self, request: Request) -> None:
+        if not request.previous:
+            raise Refused(cni.CONFIG, "prevResult is missing", "CHECK compares with what ADD gave")
+        if self._blind():
+            raise Refused(cni.AGAIN, BLIND)
         wired = self._wiring(request)
         if wired is None:
-            raise Refused(cni.AGAIN, f"OVN has no port {request.port} for this Pod here")
+            raise Refused(cni.BROKEN, f"OVN has no port {request.port} for this Pod here")
         if not self._installed(request):
-            raise Refused(cni.AGAIN, f"the port {request.port} does not work in Open vSwitch")
-        told = {str(ip.get("address")) for ip in request.previous.get("ips") or ()}
-        if told and told != {str(a) for a in wired.addresses}:
-            raise Refused(cni.AGAIN, f"the Pod's addresses are {', '.join(map(str, wired.addresses))} by now")
-        await asyncio.to_thread(_there, request)
+            raise Refused(cni.BROKEN, f"the port {request.port} does not work in Open vSwitch")
+        told = {str(ip.get("address")) for ip in request.previous["ips"]}
+        if not {str(a) for a in wired.addresses} <= told:
+            raise Refused(cni.BROKEN, f"the Pod's addresses are {', '.join(map(str, wired.addresses))} by now")
+        await asyncio.to_thread(_stands, request, wired)
 
     async def _status(self, request: Request) -> None:
-        sb = self._sb()
-        if not self._ovs.synced or sb is None or not sb.synced:
-            raise Refused(cni.UNAVAILABLE, "the databases of OVN cannot be reached from this node")
+        if self._blind():
+            raise Refused(cni.UNAVAILABLE, BLIND)
+        if self._home() is None:
+            raise Refused(cni.UNAVAILABLE, f"this node has no bridge {self._bridge()} yet")
 
     async def _gc(self, request: Request) -> None:
-        """Take away whatever belongs to no attachment that there still is."""
-        gone = [
-            ids
-            for _, _, ids in self._ports()
-            if CONTAINER in ids and (ids[CONTAINER], ids.get(IFNAME, "")) not in request.valid
-        ]
-        marks = {(ids[CONTAINER], ids.get(IFNAME, "")) for ids in gone}
-        await self._clear(lambda ids: (ids.get(CONTAINER, ""), ids.get(IFNAME, "")) in marks)
+        """Take away whatever belongs to no attachment that there still is, of the network that is asked about."""
+        valid = request.valid
+        if valid is None:
+            return
+        await self._clear(lambda ids: ids.get(NETWORK) == request.network and _attachment(ids) not in valid)
+        # What a crash left between the making of a link and its port on the bridge, or between their ends.
+        known = {str(row["name"]) for row in self._ovs.rows["Interface"].values()}
+        known |= {cni.link_name(*each) for each in valid} | {other.link for other in self._turns.requests}
+        for _, name in socket.if_nameindex():
+            if cni.is_link_name(name) and name not in known:
+                await asyncio.to_thread(_unlink, name)
 
     # -- what there is --------------------------------------------------------------------------------------------
+
+    def _blind(self) -> bool:
+        """What we know may be old."""
+        sb = self._sb()
+        return not self._ovs.synced or sb is None or not sb.synced
 
     def _wiring(self, request: Request) -> Wiring | None:
         """Of the very Pod: another one of its name may have been here before."""
@@ -173,21 +192,29 @@ class Pods:
         return wired if wired and request.uid in ("", wired.uid) else None
 
     def _installed(self, request: Request) -> bool:
-        return any(_is(ids, request) and ids.get("ovn-installed") == "true" for _, _, ids in self._ports())
+        return any(_is(ids, request) and ids.get("ovn-installed") == "true" for ids in self._marks())
 
-    def _ports(self) -> Iterator[tuple[Record, str, dict[str, str]]]:
-        """Interfaces of our bridge with marks: the row, its port, the marks."""
+    def _marks(self) -> Iterator[dict[str, str]]:
+        """Of the interfaces of Pods."""
+        return (ids for _, ids in self._ports() if CONTAINER in ids)
+
+    def _ports(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Interfaces with marks: their names, the marks."""
         for row in self._ovs.rows["Interface"].values():
             ids = row["external_ids"]
             if isinstance(ids, dict) and ids:
-                yield row, str(row["name"]), ids
+                yield str(row["name"]), ids
+
+    def _home(self) -> str | None:
+        """Our bridge, by its uuid."""
+        return next((u for u, row in self._ovs.rows["Bridge"].items() if row["name"] == self._bridge()), None)
 
     def _userspace(self) -> bool:
         bridge = self._bridge()
         return any(r["name"] == bridge and r["datapath_type"] == "netdev" for r in self._ovs.rows["Bridge"].values())
 
     def _plugged(self, request: Request, wired: Wiring) -> list[dict[str, Any]]:
-        home = next((u for u, row in self._ovs.rows["Bridge"].items() if row["name"] == self._bridge()), None)
+        home = self._home()
         if home is None:
             raise Refused(cni.AGAIN, f"this node has no bridge {self._bridge()} yet")
         marks = {
@@ -196,12 +223,15 @@ class Pods:
             "attached-mac": wired.mac,
             CONTAINER: request.container,
             IFNAME: request.ifname,
+            NETWORK: request.network,
         }
         return vswitch.add(home, request.link, marks, 0)
 
     async def _clear(self, mine: Callable[[dict[str, str]], bool]) -> None:
-        """Take interfaces off the bridge, and their links away."""
-        names = [name for _, name, ids in self._ports() if mine(ids)]
+        """Take interfaces off the bridge, and their links away. Raises WorldError where that cannot be known."""
+        if not self._ovs.synced:
+            raise Unreachable(self._ovs.failure or Problem("Unreachable", "Open vSwitch is not connected"))
+        names = [name for name, ids in self._ports() if mine(ids)]
         if names:
             await self._ovs.transact(vswitch.unplug(self._ovs, lambda ids: mine(dict(ids))), "isthmus agent")
         for name in names:
@@ -216,11 +246,35 @@ class Pods:
             await pulse.wait()
 
 
+def _attachment(ids: dict[str, str]) -> tuple[str, str]:
+    return ids.get(CONTAINER, ""), ids.get(IFNAME, "")
+
+
 def _is(ids: dict[str, str], request: Request) -> bool:
-    return ids.get(CONTAINER) == request.container and ids.get(IFNAME) == request.ifname
+    return _attachment(ids) == (request.container, request.ifname)
+
+
+def _is_elsewhere(ids: dict[str, str], request: Request) -> bool:
+    """The Pod's port is another interface of the same container."""
+    here = ids.get("iface-id") == request.port and ids.get(CONTAINER) == request.container
+    return here and ids.get(IFNAME) != request.ifname
 
 
 # -- the kernel's side, in threads: they enter the Pod's network namespace -----------------------------------------
+
+
+def _vacant(request: Request) -> None:
+    """The Pod's network namespace is there, and has no interface of the name."""
+    try:
+        inside = Netlink(request.netns)
+    except OSError as error:
+        raise Refused(cni.ENVIRONMENT, f"CNI_NETNS {request.netns!r} is no network namespace", str(error)) from error
+    with inside:
+        try:
+            inside.index(request.ifname)
+        except OSError:
+            return
+    raise Refused(cni.ENVIRONMENT, f"CNI_IFNAME {request.ifname!r}: the container has such an interface already")
 
 
 def _link(request: Request, wired: Wiring, *, userspace: bool) -> None:
@@ -239,8 +293,8 @@ def _link(request: Request, wired: Wiring, *, userspace: bool) -> None:
             offloads_off(HERE, request.link)
         for address in wired.addresses:
             inside.address(request.ifname, address)
-        for gateway in wired.gateways:
-            inside.route(ip_network("0.0.0.0/0" if gateway.version == 4 else "::/0"), gateway.ip)
+        for to, via in cni.routes_of(wired):
+            inside.route(to, via)
 
 
 def _unlink(name: str) -> None:
@@ -252,12 +306,22 @@ def _unlink(name: str) -> None:
             return  # the Pod's namespace has taken it along
 
 
-def _there(request: Request) -> None:
+def _stands(request: Request, wired: Wiring) -> None:
+    """Both ends of the link are there and set up, with the Pod's MAC, addresses and routes."""
     try:
-        with Netlink(request.netns) as inside:
-            inside.index(request.ifname)
+        with Netlink(HERE) as node, Netlink(request.netns) as inside:
+            ups, mac = zip(inside.looks(request.ifname), node.looks(request.link), strict=True)
+            addresses, routes = inside.addresses(request.ifname), inside.gateways()
     except OSError as error:
-        raise Refused(cni.AGAIN, f"the Pod has no interface {request.ifname}", str(error)) from error
+        raise Refused(cni.BROKEN, f"the Pod's interface {request.ifname} is not there", str(error)) from error
+    if not all(ups):
+        raise Refused(cni.BROKEN, f"the Pod's interface {request.ifname} is down")
+    if mac[0] != wired.mac.lower():
+        raise Refused(cni.BROKEN, f"the Pod's interface {request.ifname} has MAC {mac[0]}, not {wired.mac}")
+    if missing := set(wired.addresses) - addresses:
+        raise Refused(cni.BROKEN, f"the Pod's interface {request.ifname} has not {', '.join(map(str, missing))}")
+    if gone := set(cni.expected_routes(request, wired)) - routes:
+        raise Refused(cni.BROKEN, f"the Pod has no route to {', '.join(str(to) for to, _ in gone)}")
 
 
 def _install(path: Path, data: bytes, mode: int) -> None:

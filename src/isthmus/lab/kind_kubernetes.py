@@ -153,7 +153,7 @@ class KubernetesKind(OvnKind):
 
 def _ready(item: Json) -> bool:
     """Nothing of it says that it is not ready."""
-    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions", ())}
+    conditions = {c["type"]: c["status"] for c in item.get("status", {}).get("conditions") or ()}
     return bool(conditions.get("Ready", "True") == "True")
 
 

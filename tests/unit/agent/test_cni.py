@@ -83,8 +83,57 @@ def test_a_del_needs_neither_a_pod_nor_a_namespace() -> None:
 
 
 def test_what_a_gc_keeps() -> None:
-    config = {"cniVersion": "1.1.0", "cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]}
-    assert request(config, COMMAND="GC").valid == {("c1", "eth0")}
+    valid = [{"containerID": "c1", "ifname": "eth0"}]
+    found = request({"cniVersion": "1.1.0", "name": "x", "cni.dev/valid-attachments": valid}, COMMAND="GC")
+    assert (found.network, found.valid) == ("x", {("c1", "eth0")})
+    assert request({"cniVersion": "1.1.0", "cni.dev/valid-attachments": []}, COMMAND="GC").valid == frozenset()
+    assert request({"cniVersion": "1.1.0"}, COMMAND="GC").valid is None
+
+
+@pytest.mark.parametrize("valid", [{}, "c1", ["c1"], [{"containerID": "c1"}], [{"containerID": "c1", "ifname": ""}]])
+def test_half_a_list_of_what_a_gc_keeps_is_refused(valid: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        request({"cniVersion": "1.1.0", "cni.dev/valid-attachments": valid}, COMMAND="GC")
+    assert refused.value.answer["error"][0] == cni.CONFIG
+
+
+@pytest.mark.parametrize("previous", [[], "x", {"ips": {"x": 1}}, {"routes": ["x"]}, {"interfaces": 1}])
+def test_an_earlier_result_that_is_none(previous: Any) -> None:
+    with pytest.raises(Refused) as refused:
+        request({"cniVersion": "1.0.0", "prevResult": previous})
+    assert refused.value.answer["error"][0] == cni.DECODING
+
+
+ADD, OTHER, DEL = {"COMMAND": "ADD"}, {"COMMAND": "ADD", "CONTAINERID": "c2"}, {"COMMAND": "DEL", "ARGS": ""}
+
+
+@pytest.mark.parametrize(
+    ("later", "earlier", "follows", "ends"),
+    [
+        (DEL, ADD, True, True),
+        (DEL, {"COMMAND": "CHECK"}, True, False),
+        (DEL, DEL, True, False),
+        (DEL, OTHER, False, False),
+        (DEL | {"IFNAME": "eth1"}, ADD, True, False),
+        (ADD, DEL, True, False),
+        (ADD, ADD, True, False),
+        (OTHER, ADD, True, True),
+        (OTHER | {"ARGS": "K8S_POD_NAMESPACE=red;K8S_POD_NAME=web-1"}, ADD, False, False),
+        ({"COMMAND": "CHECK"}, ADD, True, False),
+        (OTHER | {"COMMAND": "CHECK"}, ADD, False, False),
+    ],
+)
+def test_who_waits_for_whom_and_who_ends_whom(
+    later: dict[str, str], earlier: dict[str, str], follows: bool, ends: bool
+) -> None:
+    one, other = request(**later), request(**earlier)
+    assert (one.follows(other), one.ends(other)) == (follows, ends)
+
+
+def test_nothing_follows_what_is_about_no_container() -> None:
+    status = {"COMMAND": "STATUS", "CONTAINERID": "", "NETNS": "", "IFNAME": "", "ARGS": ""}
+    one = request({"cniVersion": "1.1.0"}, **status)
+    assert not one.follows(request({"cniVersion": "1.1.0"}, **status))
 
 
 def test_a_port_says_all_that_an_interface_needs() -> None:
@@ -99,7 +148,7 @@ def test_a_port_says_all_that_an_interface_needs() -> None:
     assert cni.wiring(row() | {"external_ids": {"isthmus:pod-uid": "u1"}}) is None
 
 
-@pytest.mark.parametrize("version", ["0.4.0", "1.0.0"])
+@pytest.mark.parametrize("version", ["0.4.0", "1.0.0", "1.1.0"])
 def test_a_result_in_the_form_of_its_version(version: str) -> None:
     wired = cni.wiring(row())
     assert wired is not None
@@ -108,8 +157,49 @@ def test_a_result_in_the_form_of_its_version(version: str) -> None:
     assert [ip["address"] for ip in found["ips"]] == ["10.1.0.2/24", "fd00:1::2/64"]
     assert [ip["interface"] for ip in found["ips"]] == [1, 1]
     assert ("version" in found["ips"][0]) == (version == "0.4.0")
-    assert found["interfaces"][1] == {"name": "eth0", "mac": "0a:00:00:00:00:01", "sandbox": "/run/netns/x"}
+    mtu = {"mtu": 1442} if version == "1.1.0" else {}
+    assert found["interfaces"][1] == {"name": "eth0", "mac": "0a:00:00:00:00:01", "sandbox": "/run/netns/x"} | mtu
     assert {r["dst"] for r in found["routes"]} == {"0.0.0.0/0", "::/0"}
+
+
+def test_what_earlier_plugins_gave_is_kept() -> None:
+    before = {
+        "cniVersion": "1.0.0",
+        "interfaces": [{"name": "net1"}],
+        "ips": [{"address": "192.0.2.1/24", "interface": 0}],
+        "routes": [{"dst": "198.51.100.0/24"}],
+        "dns": {"nameservers": ["192.0.2.53"]},
+    }
+    wired = cni.wiring(row())
+    assert wired is not None
+    found = cni.result(request({"cniVersion": "1.0.0", "prevResult": before}), wired)
+    assert [each["name"] for each in found["interfaces"]] == ["net1", request().link, "eth0"]
+    assert [(ip["address"], ip["interface"]) for ip in found["ips"]] == [
+        ("192.0.2.1/24", 0), ("10.1.0.2/24", 2), ("fd00:1::2/64", 2)
+    ]  # fmt: skip
+    assert len(found["routes"]) == 3
+    assert found["dns"] == before["dns"]
+
+
+def test_routes_that_a_later_plugin_took_away_are_not_missed() -> None:
+    wired = cni.wiring(row())
+    assert wired is not None
+    told = cni.result(request(), wired)
+    whole = request({"cniVersion": "1.0.0", "prevResult": told})
+    assert cni.expected_routes(whole, wired) == cni.routes_of(wired)
+    half = request({"cniVersion": "1.0.0", "prevResult": told | {"routes": told["routes"][1:]}})
+    assert cni.expected_routes(half, wired) == cni.routes_of(wired)[1:]
+
+
+def test_a_node_tells_its_own_links_from_others() -> None:
+    assert cni.is_link_name(request().link)
+    assert not any(map(cni.is_link_name, ("eth0", "i0123456789ab0", "ib0", "i0123456789aX", "br-int")))
+
+
+def test_a_runtime_that_knows_only_one_version_reads_the_one_that_all_know() -> None:
+    found = cni.conflist("/run/x.sock")
+    assert found["cniVersion"] == "1.0.0"
+    assert found["cniVersions"] == cni_shim.VERSIONS
 
 
 def shim(config: Any, **words: str) -> tuple[int, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import ssl
 import subprocess
 import tarfile
@@ -177,6 +178,16 @@ def test_an_image_is_what_its_digests_say_and_always_the_same() -> None:
     assert config["config"] == {"Cmd": ["/bin/y"]}
 
 
+def test_a_directory_of_an_image() -> None:
+    made = images.archive("docker.io/isthmus/x:7", [images.Entry("tmp/", mode=0o1777)], {})
+    with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+        blobs = [tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()]  # type: ignore[union-attr]
+    (layer,) = [blob for blob in blobs if blob.startswith(b"\x1f\x8b")]
+    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+        (found,) = tar.getmembers()
+    assert (found.name, found.isdir(), found.mode) == ("tmp", True, 0o1777)
+
+
 def test_the_programs_are_named_after_what_they_are_built_from() -> None:
     assert programs.version().startswith("v1.")
     assert programs.path().name.startswith(f"kubernetes-{programs.version()}-")
@@ -198,10 +209,18 @@ def test_the_pinned_go_is_one_that_suffices() -> None:
     assert programs.Go("", version).suffices
 
 
-def test_the_module_names_what_is_built() -> None:
-    text = (programs.MODULE / "go.mod").read_text()
-    for name in programs.PROGRAMS:
-        assert f"\tk8s.io/kubernetes/cmd/{name}\n" in text
+@pytest.mark.parametrize("module", programs.MODULES, ids=lambda module: module.name)
+def test_a_module_names_what_is_built_and_its_sums(module: programs.Module) -> None:
+    text = (module.folder / "go.mod").read_text()
+    for each in module.commands + module.tests:
+        assert re.search(rf"^(tool )?\t?{each}$", text, re.M), each
+    version = f"{module.origin} {programs.version(module)}"
+    assert version in text
+    assert f"{version} h1:" in (module.folder / "go.sum").read_text()
+
+
+def test_modules_of_one_product_have_one_version() -> None:
+    assert programs.version(programs.CONFORMANCE) == programs.version(programs.KUBERNETES)
 
 
 def test_a_kubelets_configuration() -> None:

@@ -21,7 +21,10 @@ APPLETS = ("sh", "sleep", "cat", "ls", "ps", "id", "env", "ip", "ping", "nc", "w
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file of an image: its name without a leading slash, and what it is: bytes, or the target of a link."""
+    """A file of an image: its name without a leading slash, and what it is: bytes, or the target of a link.
+
+    A name that ends in a slash is a directory; others are made as they are needed, of mode 755.
+    """
 
     name: str
     data: bytes = b""
@@ -95,6 +98,8 @@ def _tar(entries: Iterable[Entry]) -> bytes:
                 file.addfile(info)
             info = tarfile.TarInfo(entry.name)
             info.mode = entry.mode
+            if entry.name.endswith("/"):
+                info.type = tarfile.DIRTYPE
             if entry.link:
                 info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.link, 0o777
             info.size = len(entry.data)
