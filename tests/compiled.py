@@ -35,7 +35,7 @@ def two_tenants_compiled() -> Made:
             database.switch(name, other_config={"interconn-ts": name})
         joined = _joined(made, tenant, number)
         for site, database in databases.items():
-            _add(database, (r for r in rows(joined) if r.database == nb(site)))
+            add(database, (r for r in rows(joined) if r.database == nb(site)))
     return replace(made, sites={site: database.tables for site, database in databases.items()})
 
 
@@ -49,12 +49,12 @@ def _joined(made: Made, tenant: Tenant, number: int) -> Joined:
     return Joined(tenant.name, US, "installation", sides, numbers, POOLS, 1442)
 
 
-def _add(database: Rows, wanted: Iterable[Row]) -> None:
+def add(database: Rows, wanted: Iterable[Row], owner: str = US) -> None:
     """Insert rows into their parents, which may come later."""
     found = list(wanted)
     uuids = {(r.table, r.key): str(uuid5(NAMESPACE_URL, f"{database.site}/{r.table}/{r.key}")) for r in found}
     for row in found:
-        marks = {OWNER: US, KEY: row.key, PATH: row.path, INSTALLATION: "installation"}
+        marks = {OWNER: owner, KEY: row.key, PATH: row.path, INSTALLATION: "installation"}
         ids = dict(row.columns.get("external_ids", {})) | marks  # type: ignore[call-overload]
         made = dict(row.columns) | {"_uuid": uuids[row.table, row.key], "external_ids": ids}
         database.tables.setdefault(row.table, {})[uuids[row.table, row.key]] = made

@@ -7,7 +7,7 @@ them as ovn-nbctl commands for a real database with the same rows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -23,6 +23,7 @@ CHILDREN = {
     "Logical_Switch_Port": ("Logical_Switch", "ports"),
     "Gateway_Chassis": ("Logical_Router_Port", "gateway_chassis"),
     "ACL": ("Logical_Switch", "acls"),
+    "Load_Balancer": ("Logical_Switch", "load_balancer"),
 }
 
 
@@ -101,6 +102,14 @@ def mutate(sites: Mapping[str, Snapshot], mutation: Mutation) -> dict[str, Snaps
     return copied
 
 
+def apply(rows: Snapshot, operations: Iterable[Operation]) -> dict[str, Any]:
+    """A copy of one site's rows with operations done."""
+    copied: dict[str, Any] = copy.deepcopy(dict(rows))
+    for operation in operations:
+        _apply(copied, operation)
+    return copied
+
+
 def _apply(rows: dict[str, dict[str, dict[str, Any]]], operation: Operation) -> None:
     if isinstance(operation, Insert):
         _insert(rows, operation)
@@ -151,7 +160,7 @@ def nbctl(snapshot: Snapshot, operations: tuple[Operation, ...]) -> list[list[st
 
 def _set(operation: Update, uuid: str) -> Iterator[list[str]]:
     for column, content in operation.columns.items():
-        if content in (None, "", frozenset(), {}):
+        if content in (None, frozenset(), {}):
             yield ["clear", operation.table, uuid, column]
         else:
             yield ["set", operation.table, uuid, f"{column}={literal(content)}"]

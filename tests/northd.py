@@ -67,9 +67,13 @@ class Northd:
         """One transaction, until northd has written what follows from it."""
         return self._run("ovn-nbctl", f"--db={self.nb}", "--wait=sb", *arguments)
 
-    def nbctl_all(self, commands: list[list[str]]) -> None:
-        """Many commands in one transaction."""
-        self.nbctl(*[word for command in commands for word in ("--", *command)][1:])
+    def nbctl_all(self, commands: list[list[str]], *, wait: bool = True) -> None:
+        """Many commands in one transaction. `wait`: see `nbctl`."""
+        words = [word for command in commands for word in ("--", *command)][1:]
+        if wait:
+            self.nbctl(*words)
+        else:
+            self._run("ovn-nbctl", f"--db={self.nb}", *words)
 
     def start_tracer(self) -> None:
         """ovn-trace as a daemon: it reads the database once, and follows it."""

@@ -357,7 +357,7 @@ def tunnelled(lab: Lab, worker: str, outer: str, gateway: str, victim: str) -> I
         (f"{owned}.{where}.edge", ports[f"{owned}.{where}.transit"], ports[f"{owned}.{where}.link-edge"], machine.mac),
     ):
         yield partial(
-            _geneve,
+            encapsulated,
             partial(packets.frame, machine.gateway_mac, target_mac, source, str(machine.address(4))),
             source_mac=nodes[worker].mac,
             target_mac=nodes[worker].router_mac,
@@ -369,7 +369,7 @@ def tunnelled(lab: Lab, worker: str, outer: str, gateway: str, victim: str) -> I
         )
 
 
-def _geneve(inner: Frame, mark: bytes, **outer: Any) -> bytes:
+def encapsulated(inner: Frame, mark: bytes, **outer: Any) -> bytes:
     return packets.geneve(inner(mark), **outer)
 
 
@@ -443,7 +443,7 @@ def from_the_own_cluster(lab: Lab, source: str, what: str) -> Attack:
     owned = "isthmus-default.tenant-b"
     frames = [
         partial(
-            _geneve,
+            encapsulated,
             partial(packets.frame, ours("b", here, "transit"), ours("b", there, "transit"), one, other),
             source_mac=nodes[worker].mac,
             target_mac=nodes[worker].router_mac,

@@ -102,6 +102,29 @@ def pod(name: str, host: str, space: str = "default", annotations: dict[str, str
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(host, **spec)}
 
 
+def forger(name: str, host: str, space: str, annotations: dict[str, str] | None = None) -> Object:
+    """A Pod that may do to its interface what it likes."""
+    made = pod(name, host, space, annotations)
+    made["spec"]["containers"][0]["securityContext"] = {"capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}}
+    return made
+
+
+@contextmanager
+def as_tenant(lab: Lab, space: str) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """kubectl as somebody who has the role `edit` in a namespace; `made`: an object on its input."""
+    binding = "tenant-edits"
+    kubectl(lab, "-n", space, "create", "rolebinding", binding, "--clusterrole=edit", "--user=tenant")
+
+    def run(*words: str, made: Object | None = None) -> subprocess.CompletedProcess[str]:
+        argv = ["kubectl", "--as=tenant", *words]
+        return lab.exec("operator", argv, input=json.dumps(made) if made else None)
+
+    try:
+        yield run
+    finally:
+        delete(lab, "rolebinding", "-n", space, binding)
+
+
 def has_account(lab: Lab, space: str) -> bool:
     """Pods may be made in a namespace once its service account is there."""
     return "default" in kubectl(lab, "-n", space, "get", "serviceaccounts", "-o", "name")

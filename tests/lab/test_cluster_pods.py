@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from .kubernetes_steps import (
     apply,
     delete,
     eventually,
+    forger,
     get,
     inside,
     interfaces,
@@ -63,19 +63,13 @@ def test_nobody_reaches_another_tenant_with_the_same_network(cluster: Lab) -> No
 def test_a_pod_sends_from_its_own_address_only(cluster: Lab) -> None:
     target = addresses(cluster, "red", "on-n2")[0]
     script = f"ip addr add 10.1.0.200/24 dev eth0 2>&1; ping -c 2 -W 2 -I 10.1.0.200 {target}"
-    apply(cluster, forger())
+    apply(cluster, forger("forger", "n1", "red"))
     kubectl(cluster, "-n", "red", "wait", "--for=condition=Ready", "pod/forger", "--timeout=60s")
     assert reaches(cluster, "red", "forger", target)
     code, said = inside(cluster, "red", "forger", "sh", "-c", script)
     assert code != 0
     assert "100% packet loss" in said
     delete(cluster, "pod", "-n", "red", "forger", "--force")
-
-
-def forger() -> dict[str, Any]:
-    made = pod("forger", "n1", "red")
-    made["spec"]["containers"][0]["securityContext"] = {"capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}}
-    return made
 
 
 def test_what_a_pod_had_goes_with_it(cluster: Lab) -> None:

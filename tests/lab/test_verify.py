@@ -59,7 +59,7 @@ def text(lab: Lab, *words: str, code: int = 0) -> str:
 
 def test_after_apply_there_are_no_differences(lab: Lab) -> None:
     found = isthmus(lab, "verify")
-    assert found == {"pairs": 108, "differences": [], "admission": []}
+    assert found == {"pairs": 108, "differences": [], "pods": 0, "faults": [], "admission": []}
     assert "108 pairs of subnets, 0 differences" in text(lab, "verify")
 
 

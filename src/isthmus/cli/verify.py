@@ -30,18 +30,22 @@ def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.controller.survey import expectation, survey  # noqa: PLC0415
     from isthmus.verify.admission import admissions, closed_pairs  # noqa: PLC0415
     from isthmus.verify.compare import differences  # noqa: PLC0415
+    from isthmus.verify.faults import faults  # noqa: PLC0415
     from isthmus.verify.reach import World  # noqa: PLC0415
 
     documents = configuration(args)
-    rows, wanted = asyncio.run(survey(documents, args.timeout))
+    rows, wanted = asyncio.run(survey(documents, args.timeout, objects=True))
     expected = expectation(documents, wanted, rows.sites)
     by, live = _live(args, wanted, expected) if args.live or args.lab else ("", {})
     world = World(rows.sites)
     admitted = admissions(world, expected, wanted.gates)
     found = differences(world, expected, live, closed=closed_pairs(admitted))
+    wrong = [fault for networks in wanted.networks for fault in faults(world, networks)]
     judged = [p for p in expected.pairs() if not p.native]
+    pods = sum(len(networks.residents) for networks in wanted.networks)
     result: dict[str, Any] = {"pairs": len(judged), "differences": [d.as_json() for d in found]}
-    for each in found:
+    result |= {"pods": pods, "faults": [f.as_json() for f in wrong]}
+    for each in (*found, *wrong):
         out.line(str(each))
     worse, notes = _admitted(admitted, wanted.groups, result, out)
     if by:
@@ -49,10 +53,12 @@ def run(args: argparse.Namespace, out: Output) -> int:
         _print_live(by, judged, live, out)
     out.result(result)
     noted = f", {notes} note{'s' if notes > 1 else ''}" if notes else ""
-    out.line(f"{len(judged)} pairs of subnets, {len(found) + worse} differences{noted}")
+    asked = f"{len(judged)} pairs of subnets" + (f", {pods} Pods" if wanted.networks else "")
+    worse += len(found) + len(wrong)
+    out.line(f"{asked}, {worse} differences{noted}")
     if problems := [*rows.problems.values(), *wanted.invalid]:
         out.problems(problems)
-    if found or worse or rows.problems:
+    if worse or rows.problems:
         return EXIT_WORLD
     return EXIT_INTENT if wanted.invalid else EXIT_OK
 

@@ -15,6 +15,7 @@ from isthmus.backends.ovsdb.fetch import fetch
 from isthmus.compile.record import SideRecord
 from isthmus.controller.conditions import answers
 from isthmus.controller.entry import Entry
+from isthmus.controller.estates import Watched
 from isthmus.controller.once import CONNECT, scope
 from isthmus.controller.planner import Planner
 from isthmus.controller.world import World
@@ -23,6 +24,7 @@ from isthmus.model.facts import Subnet, Vpc
 from isthmus.model.intent import Attachment, Configuration, Fabric, Prefix, Site, VpcRef
 from isthmus.model.rows import IC_NB, Snapshot, nb
 from isthmus.verify.admission import Gate
+from isthmus.verify.cluster import Networks
 from isthmus.verify.compare import Live
 from isthmus.verify.expect import Expectation, expect
 from isthmus.verify.place import Place
@@ -112,6 +114,8 @@ class Wanted:
     """Security group's id -> its name."""
     objects: dict[str, tuple[Described, ...]] = field(default_factory=dict)
     """An API by its name in plans -> our objects there."""
+    networks: list[Networks] = field(default_factory=list)
+    """Of clusters: what their objects say of their own networks."""
 
 
 async def resolve(configuration: Configuration, timeout: float) -> Wanted:
@@ -199,20 +203,30 @@ def _probed(entry: Entry, planner: Planner) -> Iterator[tuple[Key, Key, Subnet, 
                 yield (entry.name, side.name), (entry.name, other.name), subnet, heard
 
 
-async def survey(configuration: Configuration, timeout: float) -> tuple[Rows, Wanted]:
-    """Rows, and what is wanted of them; without the sites that either could not read."""
-    rows, wanted = await asyncio.gather(read(configuration, timeout), resolve(configuration, timeout))
-    rows.problems |= wanted.troubles
-    rows.sites = {name: found for name, found in rows.sites.items() if nb(name) not in wanted.troubles}
+async def survey(configuration: Configuration, timeout: float, *, objects: bool = False) -> tuple[Rows, Wanted]:
+    """Rows, and what is wanted of them; without the sites that either could not read.
+
+    objects  ask clusters too what they want of their own networks
+    """
+    clusters = [Watched(site) for site in configuration.sites if objects and site.kubeconfig is not None]
+    try:
+        await asyncio.gather(*(each.begin(min(CONNECT, timeout)) for each in clusters))
+        rows, wanted = await asyncio.gather(read(configuration, timeout), resolve(configuration, timeout))
+        rows.problems |= wanted.troubles
+        rows.sites = {name: found for name, found in rows.sites.items() if nb(name) not in wanted.troubles}
+        for each in clusters:
+            if trouble := each.trouble:
+                rows.problems[each.name] = trouble
+            elif (here := rows.sites.get(each.site.name)) and (networks := each.networks(here)):
+                wanted.networks.append(networks)
+    finally:
+        await asyncio.gather(*(each.end() for each in clusters))
     return rows, wanted
 
 
 def expectation(configuration: Configuration, wanted: Wanted, sites: Iterable[str]) -> Expectation:
     """The expected matrix of the places at these sites."""
-    here = set(sites)
-    found = expect(configuration, wanted.listed, wanted.vpcs)
-    places = tuple(p for p in found.places if p.site in here)
-    return Expectation(places, {p: found.memberships[p] for p in places})
+    return expect(configuration, wanted.listed, wanted.vpcs, wanted.networks).at(set(sites))
 
 
 def probes(wanted: Wanted, expected: Expectation) -> Live:

@@ -6,7 +6,7 @@ Constants are taken from routes, networks, policies, ACLs, NAT and load balancer
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_interface
 from itertools import product
 
@@ -22,17 +22,21 @@ _SET = re.compile(r"\$([A-Za-z_.][\w.]*)")
 
 
 def kinds(world: World) -> Iterator[tuple[str, int, int]]:
-    """Protocol, source and destination port: the usual ones, and those that some router policy tells apart.
+    """Those that router policies tell apart.
 
-    Not those of ACLs: isolation is made by policies, and what an ACL closes on a port is a security group's affair.
+    Not ACLs: isolation is made by policies, and what an ACL closes on a port is a security group's affair.
     """
+    return told_apart(m for zone in world.zones.values() for m in _matches(zone.table("Logical_Router_Policy")))
+
+
+def told_apart(matches: Iterable[str]) -> Iterator[tuple[str, int, int]]:
+    """Protocol, source and destination port: the usual ones, and those that some match tells apart."""
     ports: dict[tuple[str, str], set[int]] = {}
-    for zone in world.zones.values():
-        for rule in _matches(zone.table("Logical_Router_Policy")):
-            for protocol, end, relation, words in _PORT.findall(rule):
-                around = (0,) if relation in ("==", "!=") else (-1, 0, 1)
-                for number in map(int, re.findall(r"\d+", words)):
-                    ports.setdefault((protocol, end), set()).update(number + n for n in around)
+    for rule in matches:
+        for protocol, end, relation, words in _PORT.findall(rule):
+            around = (0,) if relation in ("==", "!=") else (-1, 0, 1)
+            for number in map(int, re.findall(r"\d+", words)):
+                ports.setdefault((protocol, end), set()).update(number + n for n in around)
     yield "icmp", USUAL.sport, USUAL.dport
     for protocol in ("tcp", "udp"):
         sources = {USUAL.sport} | ports.get((protocol, "src"), set())
@@ -76,10 +80,24 @@ def _words(zone: Zone) -> Iterator[str]:
         yield text(nat.get("logical_ip"))
     for balancer in zone.table("Load_Balancer").values():
         for vip in mapping(balancer.get("vips")):
-            yield vip[1:].partition("]")[0] if vip.startswith("[") else vip if vip.count(":") > 1 else vip.split(":")[0]
+            yield vip_address(vip)
     named = {name for rule in _rules(zone) for name in named_sets(rule)}
     for name in sorted(named & zone.sets.keys()):
         yield from zone.sets[name]
+
+
+def vip_address(vip: str) -> str:
+    """
+    >>> [vip_address(v) for v in ("192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80")]
+    ['192.0.2.1', '192.0.2.1', '2001:db8::1', '2001:db8::1']
+    """
+    return (
+        vip[1:].partition("]")[0]
+        if vip.startswith("[")
+        else vip
+        if vip.count(":") > 1
+        else vip.split(":", maxsplit=1)[0]
+    )
 
 
 def named_sets(match: str) -> list[str]:

@@ -6,7 +6,7 @@ taken from routes, networks, policies, ACLs, NAT and load balancers of every sit
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -117,15 +117,21 @@ class Matrix:
             self._classes[key] = tuple(self._representatives(place, prefix))
         return self._classes[key]
 
-    def _representatives(self, place: Place, prefix: Prefix) -> Iterator[IPv4Address | IPv6Address]:
+    def bounds(self, prefix: Prefix) -> list[int]:
+        """Where classes of a prefix begin, and where its last one has ended."""
         first, last = int(prefix.network_address), int(prefix.broadcast_address)
         cuts = self._cuts[prefix.version]
-        inside = cuts[bisect_left(cuts, first + 1) : bisect_left(cuts, last + 1)]
+        return [first, *cuts[bisect_left(cuts, first + 1) : bisect_left(cuts, last + 1)], last + 1]
+
+    def kind(self, family: int, number: int) -> int:
+        """Which of all classes an address is in."""
+        return bisect_right(self._cuts[family], number)
+
+    def _representatives(self, place: Place, prefix: Prefix) -> Iterator[IPv4Address | IPv6Address]:
         taken, had = self._taken(place, prefix.version)
         if prefix.num_addresses > 2:
-            taken |= {first, last}
-        bounds = [first, *inside, last + 1]
-        for low, high in pairwise(bounds):
+            taken |= {int(prefix.network_address), int(prefix.broadcast_address)}
+        for low, high in pairwise(self.bounds(prefix)):
             host = _free(low, high, taken | had)
             if host is None and had:
                 host = _free(low, high, taken)

@@ -124,11 +124,11 @@ class Packet:
 
     @property
     def source(self) -> Address:
-        return _address(self.family, self.src)
+        return address(self.family, self.src)
 
     @property
     def target(self) -> Address:
-        return _address(self.family, self.dst)
+        return address(self.family, self.dst)
 
     @property
     def echo(self) -> bool:
@@ -162,7 +162,7 @@ class Packet:
         return f"{_NAMES.get(self.proto, self.proto)} {self.source} > {self.target}"
 
 
-def _address(family: int, number: int) -> Address:
+def address(family: int, number: int) -> Address:
     return IPv4Address(number) if family == 4 else IPv6Address(number)
 
 
