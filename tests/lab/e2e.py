@@ -16,7 +16,7 @@ from typing import Any
 
 from isthmus.lab.kubernetes import node, programs
 from isthmus.lab.kubernetes.cluster import Cluster, whole
-from isthmus.lab.kubernetes.images import BUSYBOX_PROGRAM, Entry, archive, busybox
+from isthmus.lab.kubernetes.images import BUSYBOX_PROGRAM, Entry, archive, busybox, layer
 from isthmus.lab.lab import Lab
 
 SPECS = Path(__file__).with_name("e2e-specs.txt")
@@ -64,7 +64,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
         if short in made:
             entries, config = made[short]
             files = list({entry.name: entry for entry in entries}.values())
-            yield name, archive(name, files, {"Env": [f"{k}={v}" for k, v in path.items()]} | config)
+            yield name, archive(name, [layer(files)], {"Env": [f"{k}={v}" for k, v in path.items()]} | config)
 
 
 def _applets() -> Iterator[Entry]:

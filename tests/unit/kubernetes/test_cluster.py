@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from isthmus.backends.kubernetes import cluster as backend
+from isthmus.backends.kubernetes import connect
 from isthmus.backends.kubernetes.cluster import Cluster
 
 
@@ -15,14 +15,14 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A service account's folder, as a Pod has it."""
     for name, text in {"token": "old", "namespace": "isthmus", "ca.crt": ""}.items():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(backend, "ACCOUNT", tmp_path)
+    monkeypatch.setattr(connect, "ACCOUNT", tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
     return tmp_path
 
 
 def test_without_a_kubeconfig_it_is_the_service_account_of_the_pod(account: Path) -> None:
-    config = backend._config(None).get()
+    config = connect._config(None).get()
     assert config is not None
     assert config.cluster.server == "https://[fd00::1]:6443"
     assert config.cluster.certificate_auth == str(account / "ca.crt")

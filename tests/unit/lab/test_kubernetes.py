@@ -179,7 +179,7 @@ def test_an_image_is_what_its_digests_say_and_always_the_same() -> None:
 
 
 def test_a_directory_of_an_image() -> None:
-    made = images.archive("docker.io/isthmus/x:7", [images.Entry("tmp/", mode=0o1777)], {})
+    made = images.archive("docker.io/isthmus/x:7", [images.layer([images.Entry("tmp/", mode=0o1777)])], {})
     with tarfile.open(fileobj=io.BytesIO(made)) as tar:
         blobs = [tar.extractfile(m).read() for m in tar.getmembers() if m.isfile()]  # type: ignore[union-attr]
     (layer,) = [blob for blob in blobs if blob.startswith(b"\x1f\x8b")]

@@ -27,12 +27,15 @@ def connect(kubeconfig: Path | None, context: str) -> AsyncClient | Problem:
     context  of the kubeconfig; "" for its current one
     """
     try:
-        # A service account's token is read again when it has been renewed.
-        found = KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account(ACCOUNT)
-        config = found.get(context_name=context or None)
+        config = _config(kubeconfig).get(context_name=context or None)
         # Watches are held open: nothing bounds their number but the kinds.
         return AsyncClient(config, timeout=httpx2.Timeout(TIMEOUT), trust_env=False, field_manager=MANAGER)
     except (*UNREADABLE, ConfigError, LoadResourceError, OSError) as error:
         said = f"{kubeconfig or 'the service account of a Pod'}: {error or type(error).__name__}"
         remedy = "mend spec.kubernetes of the Site; without a kubeconfig run in a Pod of the cluster"
         return Problem("BadKubeconfig", said, remedy=remedy)
+
+
+def _config(kubeconfig: Path | None) -> KubeConfig:
+    """A service account's token is read again when it has been renewed. Raises ConfigError, KeyError."""
+    return KubeConfig.from_file(kubeconfig) if kubeconfig else KubeConfig.from_service_account(ACCOUNT)

@@ -100,6 +100,7 @@ def _tar(entries: Iterable[Entry]) -> bytes:
             info.mode = entry.mode
             if entry.name.endswith("/"):
                 info.type = tarfile.DIRTYPE
+                folders.add(entry.name.rstrip("/"))
             if entry.link:
                 info.type, info.linkname, info.mode = tarfile.SYMTYPE, entry.link, 0o777
             info.size = len(entry.data)
@@ -108,8 +109,8 @@ def _tar(entries: Iterable[Entry]) -> bytes:
 
 
 def _above(name: str, known: set[str]) -> Iterator[str]:
-    """Folders of a file that are not `known` yet, the outermost first; they are from now on."""
-    parts = name.split("/")[:-1]
+    """Folders of a file or a folder that are not `known` yet, the outermost first; they are from now on."""
+    parts = name.rstrip("/").split("/")[:-1]
     for end in range(1, len(parts) + 1):
         folder = "/".join(parts[:end])
         if folder not in known:
