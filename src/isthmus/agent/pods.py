@@ -13,7 +13,7 @@ import logging
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -60,6 +60,7 @@ class Pods:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._pulse = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     def look(self) -> None:
         """Something has changed in a database."""
@@ -75,6 +76,7 @@ class Pods:
         path = self._place.socket
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
+        await self._collect()
         self._server = await asyncio.start_unix_server(self._serve, str(path))
         path.chmod(0o600)
         _install(self._place.plugins / "isthmus", SHIM.read_bytes(), 0o755)
@@ -82,14 +84,21 @@ class Pods:
         _install(self._place.networks / CONFLIST, text.encode(), 0o644)
         log.info("Pods of this node are served at %s", path)
 
-    def close(self) -> None:
-        """Who comes from now on is told to try again; Pods that are there stay as they are."""
+    async def close(self) -> None:
+        """Hang up on who waits: the plugin asks again whoever comes after us. Pods that are there stay as they are."""
         if self._server is not None:
             self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
-            answer = await self._answer(json.loads(await reader.readline()))
+            answer = await self._while_asked(reader, json.loads(await reader.readline()))
         except ValueError:
             answer = Refused(cni.DECODING, "the plugin's request is not understood").answer
         except asyncio.CancelledError:
@@ -97,6 +106,18 @@ class Pods:
             raise
         writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
+
+    async def _while_asked(self, reader: asyncio.StreamReader, data: Any) -> dict[str, Any]:
+        """The answer. Raises CancelledError once the plugin has hung up: a runtime ends it when the Pod is unwanted."""
+        work, end = asyncio.create_task(self._answer(data)), asyncio.create_task(reader.read())
+        try:
+            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            end.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+        return work.result()
 
     async def _answer(self, data: Any) -> dict[str, Any]:
         try:
@@ -123,7 +144,9 @@ class Pods:
             await asyncio.to_thread(_link, request, wired, userspace=self._userspace())
             try:
                 await self._ovs.transact(self._plugged(request, wired), "isthmus agent")
-                await self._until(lambda: self._installed(request))
+                await self._until(lambda: self._installed(request) or self._withdrawn(request))
+                if self._withdrawn(request):
+                    raise Refused(cni.AGAIN, f"OVN has the port {request.port} no longer: the Pod is gone")
             except BaseException:
                 await asyncio.shield(self._clear(lambda ids: _is(ids, request)))
                 raise
@@ -153,13 +176,14 @@ class Pods:
 
     async def _gc(self, request: Request) -> None:
         """Take away whatever belongs to no attachment that there still is."""
-        gone = [
-            ids
-            for _, _, ids in self._ports()
-            if CONTAINER in ids and (ids[CONTAINER], ids.get(IFNAME, "")) not in request.valid
-        ]
-        marks = {(ids[CONTAINER], ids.get(IFNAME, "")) for ids in gone}
-        await self._clear(lambda ids: (ids.get(CONTAINER, ""), ids.get(IFNAME, "")) in marks)
+        marks = {_attachment(ids) for _, _, ids in self._ports() if CONTAINER in ids}
+        await self._clear(lambda ids: _attachment(ids) in marks - request.valid)
+
+    async def _collect(self) -> None:
+        """Take interfaces away whose link went with its Pod's namespace while nobody served the plugin."""
+        marks = {name: _attachment(ids) for _, name, ids in self._ports() if CONTAINER in ids}
+        gone = {marks[name] for name in await asyncio.to_thread(_missing, marks)}
+        await self._clear(lambda ids: _attachment(ids) in gone)
 
     # -- what there is --------------------------------------------------------------------------------------------
 
@@ -174,6 +198,11 @@ class Pods:
 
     def _installed(self, request: Request) -> bool:
         return any(_is(ids, request) and ids.get("ovn-installed") == "true" for _, _, ids in self._ports())
+
+    def _withdrawn(self, request: Request) -> bool:
+        """The port, which was there, is gone: nobody wants the Pod any more."""
+        sb = self._sb()
+        return sb is not None and sb.synced and self._wiring(request) is None
 
     def _ports(self) -> Iterator[tuple[Record, str, dict[str, str]]]:
         """Interfaces of our bridge with marks: the row, its port, the marks."""
@@ -216,15 +245,21 @@ class Pods:
             await pulse.wait()
 
 
+def _attachment(ids: dict[str, str]) -> tuple[str, str]:
+    """Container and interface, as its marks say."""
+    return ids.get(CONTAINER, ""), ids.get(IFNAME, "")
+
+
 def _is(ids: dict[str, str], request: Request) -> bool:
-    return ids.get(CONTAINER) == request.container and ids.get(IFNAME) == request.ifname
+    return _attachment(ids) == (request.container, request.ifname)
 
 
 # -- the kernel's side, in threads: they enter the Pod's network namespace -----------------------------------------
 
 
 def _link(request: Request, wired: Wiring, *, userspace: bool) -> None:
-    """The Pod's interface, whole, and the node's end of it."""
+    """The Pod's interface, whole, and the node's end of it; anew where an agent made it and ended before it said so."""
+    _unlink(request.link)
     # Nobody on the link configures the Pod, and its own address works at once.
     quiet = {f"ipv6__conf__default__{name}": 0 for name in ("accept_ra", "router_solicitations")}
     sysctl(request.netns, **quiet)
@@ -250,6 +285,18 @@ def _unlink(name: str) -> None:
             node.delete(name)
         except OSError:
             return  # the Pod's namespace has taken it along
+
+
+def _missing(names: Iterable[str]) -> list[str]:
+    """Those that the node has no link of."""
+    with Netlink(HERE) as node:
+        found = []
+        for name in names:
+            try:
+                node.index(name)
+            except OSError:
+                found.append(name)
+        return found
 
 
 def _there(request: Request) -> None:
