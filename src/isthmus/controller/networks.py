@@ -63,6 +63,8 @@ class Networks:
         """Which of our holds of the lock everything was read under; between two somebody else may have written."""
         self._refused: dict[str, Problem] = {}
         """Group -> why the database refused its rows."""
+        self._ambiguous: dict[str, Problem] = {}
+        """Subnet -> why a node cannot tell one of its Pods from another, as it was told last."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -128,6 +130,7 @@ class Networks:
         if self.estate.crowded:
             groups |= self.estate.judge()
         wrote = await self._write(sorted(groups))
+        groups |= self._mixed_up()
         self._tell(groups | {rows.of_vpc(n) for n in changes.vpcs} | {rows.of_subnet(n) for n in changes.subnets})
         return wrote
 
@@ -310,12 +313,18 @@ class Networks:
                 self._teller.say(res.Subnet, name, partial(self._subnet_status, name))
         self._teller.problems(dict(self._troubled()))
 
+    def _mixed_up(self) -> set[str]:
+        """Groups of Subnets whose Pods can be told from others by now, or no longer."""
+        before = self._ambiguous
+        self._ambiguous = {self.estate.subnet_of(name): p for name, p in self.estate.ambiguous().items()}
+        return {rows.of_subnet(name) for name, _ in before.items() ^ self._ambiguous.items()}
+
     def _troubled(self) -> Iterator[tuple[res.Involved, Problem]]:
         """What an Event is about -> what is wrong with it."""
         refused = {
             g.partition(".")[2].replace(".", "/", 1): p for g, p in self._refused.items() if g.startswith("pod.")
         }
-        for name, problem in (refused | self.estate.problems).items():
+        for name, problem in (refused | self.estate.ambiguous() | self.estate.problems).items():
             if found := self.cluster.pods.objects.get(name) or self.cluster.nodes.objects.get(name.lstrip("/")):
                 meta = found.metadata
                 yield res.Involved(type(found).__name__, meta.name, meta.namespace, meta.uid, "v1"), problem
@@ -350,7 +359,9 @@ class Networks:
         conditions = ready(found.metadata, found.status, self.estate.wrong.get(rows.of_subnet(name)))
         if pool is not None:
             there = {"conditions": conditions}
-            conditions = condition("AddressesAvailable", "Free", found.metadata, there, _full(name, pool))
+            there = {"conditions": condition("AddressesAvailable", "Free", found.metadata, there, _full(name, pool))}
+            mixed_up = self._ambiguous.get(name)
+            conditions = condition("AddressesUnambiguous", "Distinct", found.metadata, there, mixed_up)
         status: dict[str, Any] = {"conditions": sorted(conditions, key=lambda c: str(c["type"]))}
         for version in (4, 6):
             status[f"v{version}usingIPs"] = pool.used(version) if pool is not None else 0
