@@ -324,7 +324,9 @@ class Agent:
         for line in self._lines.values():
             line.close()
         if self._pods is not None:
-            self._pods.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FAREWELL):
+                    await self._pods.close()
         if self._host is not None:
             self._host.close()
         if self._keeper is not None:

@@ -63,6 +63,8 @@ class Request:
     previous: Mapping[str, Any]
     valid: frozenset[tuple[str, str]] | None
     """GC: (container, interface) of all attachments to the network that there still are; None where it does not say."""
+    again: bool = False
+    """An agent that was asked for the same hung up: it may have done a part."""
 
     @property
     def port(self) -> str:
@@ -147,6 +149,7 @@ def read(data: Any) -> Request:
         uid=arguments.get("K8S_POD_UID", ""),
         previous=_previous(config.get("prevResult")),
         valid=_valid(config.get("cni.dev/valid-attachments")),
+        again=data.get("again") is True,
     )
 
 

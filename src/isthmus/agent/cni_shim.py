@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` takes longer to import than all the rest
@@ -21,8 +22,11 @@ SOCKET = "/run/isthmus/cni.sock"
 NAMES = ("COMMAND", "CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH")
 DECODING, TRY_AGAIN, UNAVAILABLE = 6, 11, 50
 """Error codes of the specification: content cannot be decoded; try again later; STATUS: ADD cannot be served."""
-PATIENCE = 110.0
-"""Seconds that the agent may take: a container runtime gives up after two minutes."""
+PATIENCE = 95.0
+"""Seconds that the agent may take for an answer: longer than its own patience."""
+RESTART, PAUSE = 20.0, 0.1
+"""Seconds that an agent may take to come back, and between two looks: a runtime gives up after two minutes, and what it
+is refused it asks for again 10 s later, or never where that was a DEL."""
 
 
 def main() -> int:
@@ -38,7 +42,7 @@ def main() -> int:
         return 0
     path = str(config.get("socket") or SOCKET)
     try:
-        answer = ask(path, {"config": config, "environment": words})
+        answer = wait(path, {"config": config, "environment": words}, 0.0 if words["COMMAND"] == "STATUS" else RESTART)
     except (OSError, ValueError) as error:
         code = UNAVAILABLE if words["COMMAND"] == "STATUS" else TRY_AGAIN
         return fail(version, code, "the agent of this node does not answer at " + path, str(error))
@@ -47,6 +51,22 @@ def main() -> int:
     if answer.get("result") is not None:
         say(answer["result"])
     return 0
+
+
+def wait(path: str, request: dict[str, Any], left: float) -> dict[str, Any]:
+    """Ask, and ask again of an agent that hung up or is not there just now: it is told where a part may be done."""
+    while True:
+        try:
+            return ask(path, request)
+        except (OSError, ValueError) as error:
+            hangs = isinstance(error, TimeoutError)
+            # Without the folder there was none since the machine started.
+            if left <= 0 or hangs or not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120
+                raise
+            if not isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+                request["again"] = True
+        time.sleep(PAUSE)
+        left -= PAUSE
 
 
 def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:

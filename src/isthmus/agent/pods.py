@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,7 @@ class Pods:
         self._turns = Turns()
         self._pulse = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     def look(self) -> None:
         """Something has changed in a database."""
@@ -78,6 +79,7 @@ class Pods:
         path = self._place.socket
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
+        await self._collect()
         self._server = await asyncio.start_unix_server(self._serve, str(path), limit=LONGEST)
         path.chmod(0o600)
         _install(self._place.plugins / "isthmus", SHIM.read_bytes(), 0o755)
@@ -85,14 +87,21 @@ class Pods:
         _install(self._place.networks / CONFLIST, text.encode(), 0o644)
         log.info("Pods of this node are served at %s", path)
 
-    def close(self) -> None:
-        """Who comes from now on is told to try again; Pods that are there stay as they are."""
+    async def close(self) -> None:
+        """Hang up on who waits: the plugin asks again whoever comes after us. Pods that are there stay as they are."""
         if self._server is not None:
             self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
-            answer = await self._answer(json.loads(await reader.readline()))
+            answer = await self._while_asked(reader, json.loads(await reader.readline()))
         except ValueError:
             answer = Refused(cni.DECODING, "the plugin's request is not understood").answer
         except asyncio.CancelledError:
@@ -100,6 +109,18 @@ class Pods:
             raise
         writer.write(json.dumps(answer).encode() + b"\n")
         writer.close()
+
+    async def _while_asked(self, reader: asyncio.StreamReader, data: Any) -> dict[str, Any]:
+        """The answer. Raises CancelledError once the plugin has hung up: a runtime ends it when the Pod is unwanted."""
+        work, end = asyncio.create_task(self._answer(data)), asyncio.create_task(reader.read())
+        try:
+            await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            end.cancel()
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work})
+        return work.result()
 
     async def _answer(self, data: Any) -> dict[str, Any]:
         try:
@@ -118,6 +139,9 @@ class Pods:
     # -- commands -------------------------------------------------------------------------------------------------
 
     async def _add(self, request: Request) -> dict[str, Any]:
+        if request.again:
+            # What an agent did that ended before it answered.
+            await self._delete(request)
         await asyncio.to_thread(_vacant, request)
         if taken := next((ids[IFNAME] for ids in self._marks() if _is_elsewhere(ids, request)), None):
             raise Refused(cni.ENVIRONMENT, f"CNI_IFNAME {request.ifname!r}: the Pod has one port, and it is {taken}")
@@ -125,7 +149,9 @@ class Pods:
             wired = await self._until(lambda: self._wiring(request))
             try:
                 await whole(self._plug(request, wired))
-                await self._until(lambda: self._installed(request))
+                await self._until(lambda: self._installed(request) or self._withdrawn(request))
+                if self._withdrawn(request):
+                    raise Refused(cni.AGAIN, f"OVN has the port {request.port} no longer: the Pod is gone")
             except BaseException:
                 await whole(self._delete(request))
                 raise
@@ -175,6 +201,12 @@ class Pods:
             if cni.is_link_name(name) and name not in known:
                 await asyncio.to_thread(_unlink, name)
 
+    async def _collect(self) -> None:
+        """Take interfaces away whose link went with its Pod's namespace while nobody served the plugin."""
+        marks = {name: _attachment(ids) for name, ids in self._ports() if CONTAINER in ids}
+        gone = {marks[name] for name in await asyncio.to_thread(_missing, marks)}
+        await self._clear(lambda ids: _attachment(ids) in gone)
+
     # -- what there is --------------------------------------------------------------------------------------------
 
     def _blind(self) -> bool:
@@ -193,6 +225,10 @@ class Pods:
 
     def _installed(self, request: Request) -> bool:
         return any(_is(ids, request) and ids.get("ovn-installed") == "true" for ids in self._marks())
+
+    def _withdrawn(self, request: Request) -> bool:
+        """The port, which was there, is gone: nobody wants the Pod any more."""
+        return not self._blind() and self._wiring(request) is None
 
     def _marks(self) -> Iterator[dict[str, str]]:
         """Of the interfaces of Pods."""
@@ -247,6 +283,7 @@ class Pods:
 
 
 def _attachment(ids: dict[str, str]) -> tuple[str, str]:
+    """Container and interface, as its marks say."""
     return ids.get(CONTAINER, ""), ids.get(IFNAME, "")
 
 
@@ -304,6 +341,18 @@ def _unlink(name: str) -> None:
             node.delete(name)
         except OSError:
             return  # the Pod's namespace has taken it along
+
+
+def _missing(names: Iterable[str]) -> list[str]:
+    """Those that the node has no link of."""
+    with Netlink(HERE) as node:
+        found = []
+        for name in names:
+            try:
+                node.index(name)
+            except OSError:
+                found.append(name)
+        return found
 
 
 def _stands(request: Request, wired: Wiring) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from isthmus.compile import networks as rows
@@ -55,11 +55,15 @@ class Estate:
         self._slots: Mapping[str, range] = {}
         self._api = Api()
         self._known = Networks({}, {}, {})
+        self._open = Networks({}, {}, {})
+        """Of these, what takes in Pods: not a Subnet that is deleted and waits for the last of its Pods to go."""
         self._pools: dict[str, Pool] = {}
         self._held: dict[str, tuple[Pod, str]] = {}
         """Key of a Pod -> the Pod, and the Subnet that it has its addresses of."""
         self._nodes: dict[str, dict[Address, set[str]]] = defaultdict(lambda: defaultdict(set))
         """Node -> address -> keys of Pods that have it there."""
+        self._shared: set[tuple[str, Address]] = set()
+        """Node and address that more than one Pod has there; they are of different VPCs."""
 
     def stand(self, vpcs: Iterable[str], subnets: Iterable[Subnet], held: Iterable[Held]) -> None:
         """What rows say, before anything is set: as if it had been wanted until now."""
@@ -95,6 +99,8 @@ class Estate:
                 self.wrong[rows.of_subnet(name)] = Problem("InUse", said, remedy="delete them, or change it back")
         kept = {s.vpc: before.vpcs[s.vpc] for s in lived.values() if s.vpc not in self._vpcs}
         self._known = networks({**self._vpcs, **kept}, wanted, before.subnets)
+        there = {name: subnet for name, subnet in self._known.subnets.items() if name in self._subnets}
+        self._open = replace(self._known, subnets=there)
         self.wrong |= {rows.of_subnet(name): problem for name, problem in self._known.problems.items()}
         for name in self._pools.keys() - self._known.subnets.keys():
             del self._pools[name]
@@ -219,6 +225,18 @@ class Estate:
         self.problems.pop(name, None)
         self._move_in(pod, self._pools[lease.subnet])
 
+    def ambiguous(self) -> dict[str, Problem]:
+        """Key of every Pod that its node cannot tell from one of another VPC -> what is wrong with it.
+
+        The other one is not named: whose it is is nobody else's business.
+        """
+        found: dict[str, Problem] = {}
+        for node, address in sorted(self._shared, key=str):
+            said = f"a Pod of another Vpc has {address} on node {node!r} too: kubelet's probes reach neither"
+            problem = Problem("AddressAmbiguous", said, remedy="name another address, or another node")
+            found |= dict.fromkeys(self._nodes[node][address], problem)
+        return found
+
     def pods(self) -> Iterator[tuple[str, Pod]]:
         """Whoever has addresses, with its key."""
         for name, (pod, _) in self._held.items():
@@ -247,7 +265,7 @@ class Estate:
         namespace = self._namespaces.get(pod.namespace)
         if namespace is None:
             return Problem("NoNamespace", f"namespace {pod.namespace!r} is not known yet", remedy="wait for it")
-        found = choose(pod, namespace, self._known)
+        found = choose(pod, namespace, self._open)
         return found if isinstance(found, Problem) else found.name
 
     def _strangers(self, node: str, subnet: str, address: Address) -> bool:
@@ -269,7 +287,10 @@ class Estate:
         self._forget(name)
         self._held[name] = pod, lease.subnet
         for address in lease.addresses:
-            self._nodes[pod.node][address.ip].add(name)
+            there = self._nodes[pod.node][address.ip]
+            there.add(name)
+            if len(there) > 1:
+                self._shared.add((pod.node, address.ip))
 
     def _move_out(self, name: str) -> None:
         self._forget(name)
@@ -284,6 +305,8 @@ class Estate:
         there = self._nodes[node]
         for address in [a for a, names in there.items() if name in names]:
             there[address].discard(name)
+            if len(there[address]) < 2:
+                self._shared.discard((node, address))
             if not there[address]:
                 del there[address]
         if not there:

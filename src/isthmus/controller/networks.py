@@ -65,6 +65,8 @@ class Networks:
         """Which of our holds of the lock everything was read under; between two somebody else may have written."""
         self._refused: dict[str, Problem] = {}
         """Group -> why the database refused its rows."""
+        self._ambiguous: dict[str, Problem] = {}
+        """Subnet -> why a node cannot tell one of its Pods from another, as it was told last."""
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -140,6 +142,7 @@ class Networks:
         if wrote:
             self._follower.give_way()
         self._follow(groups, changes)
+        groups |= self._mixed_up()
         self._tell(groups | {rows.of_vpc(n) for n in changes.vpcs} | {rows.of_subnet(n) for n in changes.subnets})
         return wrote
 
@@ -343,12 +346,18 @@ class Networks:
             return None
         return held, self.estate.known.subnets[held.subnet]
 
+    def _mixed_up(self) -> set[str]:
+        """Groups of Subnets whose Pods can be told from others by now, or no longer."""
+        before = self._ambiguous
+        self._ambiguous = {self.estate.subnet_of(name): p for name, p in self.estate.ambiguous().items()}
+        return {rows.of_subnet(name) for name, _ in before.items() ^ self._ambiguous.items()}
+
     def _troubled(self) -> Iterator[tuple[res.Involved, Problem]]:
         """What an Event is about -> what is wrong with it."""
         refused = {
             g.partition(".")[2].replace(".", "/", 1): p for g, p in self._refused.items() if g.startswith("pod.")
         }
-        for name, problem in (refused | self.estate.problems).items():
+        for name, problem in (refused | self.estate.ambiguous() | self.estate.problems).items():
             if found := self.cluster.pods.objects.get(name) or self.cluster.nodes.objects.get(name.lstrip("/")):
                 meta = found.metadata
                 yield res.Involved(type(found).__name__, meta.name, meta.namespace, meta.uid, "v1"), problem
@@ -383,7 +392,9 @@ class Networks:
         conditions = ready(found.metadata, found.status, self.estate.wrong.get(rows.of_subnet(name)))
         if pool is not None:
             there = {"conditions": conditions}
-            conditions = condition("AddressesAvailable", "Free", found.metadata, there, _full(name, pool))
+            there = {"conditions": condition("AddressesAvailable", "Free", found.metadata, there, _full(name, pool))}
+            mixed_up = self._ambiguous.get(name)
+            conditions = condition("AddressesUnambiguous", "Distinct", found.metadata, there, mixed_up)
         status: dict[str, Any] = {"conditions": sorted(conditions, key=lambda c: str(c["type"]))}
         for version in (4, 6):
             status[f"v{version}usingIPs"] = pool.used(version) if pool is not None else 0

@@ -206,8 +206,9 @@ def _row(table: str, name: str) -> str:
 def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
     """Give the host its address, on the bridge or on the link itself, and its way to everybody else.
 
-    The only neighbour is the underlay's router. It is pinned: the userspace datapath drops the packet that makes it
-    ask for a neighbour.
+    The only neighbour is the underlay's router. It is pinned, and so is the way there: the userspace datapath drops the
+    packet that makes it ask for a neighbour, and those that it sends while it reads the kernel's routes again, which it
+    does whenever a link comes or goes.
     """
     link = "br-phy" if datapath == "userspace" else "under"
     with Netlink(state.path(node.name)) as netlink:
@@ -220,6 +221,7 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
         control = folder / f"ovs-vswitchd.{pid}.ctl"
         rpc.appctl(control, "tnl/neigh/aging", "3600")
         rpc.appctl(control, "tnl/neigh/set", "br-phy", str(node.router.ip), node.router_mac)
+        rpc.appctl(control, "ovs/route/add", DEFAULT, "br-phy", str(node.router.ip))
         widen(state, paths, node.name)
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 LOOK = 0.1
 """Seconds between two questions."""
+UNBROKEN = {"ovn-ofctrl-wait-before-clear": "1000"}
+"""external_ids of a host: an ovn-controller that starts first computes what it puts in place of what is there. It takes
+what there was away at once without it, and Pods lose packets until it has computed. Milliseconds."""
 
 
 class KubernetesKind(OvnKind):
@@ -53,6 +56,9 @@ class KubernetesKind(OvnKind):
                 found[f"{host.name}/agent"] = replace(agent, argv=[*agent.argv, "--cni"])
             found |= {f"{host.name}/{short}": daemon for short, daemon in node.daemons(cluster, host.name).items()}
         return found
+
+    def configure(self, lab: Site, site: SiteLayout, host: Host) -> None:
+        hosts.configure(lab.paths, lab.layout, site, host, lab.datapath, {}, UNBROKEN)
 
     def start(self, lab: Site, site: SiteLayout, pool: ThreadPoolExecutor, fabric: Future[None]) -> list[Future[None]]:
         cluster = _cluster(lab, site)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -218,9 +220,38 @@ def test_the_plugin_knows_its_versions_without_an_agent() -> None:
 
 @pytest.mark.parametrize(("command", "code"), [("ADD", 11), ("DEL", 11), ("STATUS", 50)])
 def test_the_plugin_without_an_agent_says_so(tmp_path: Path, command: str, code: int) -> None:
-    exit_code, said = shim({"cniVersion": "1.1.0", "socket": str(tmp_path / "none")}, COMMAND=command)
+    exit_code, said = shim({"cniVersion": "1.1.0", "socket": str(tmp_path / "none/cni.sock")}, COMMAND=command)
     assert (exit_code, said["code"]) == (1, code)
-    assert str(tmp_path / "none") in said["msg"]
+    assert str(tmp_path / "none/cni.sock") in said["msg"]
+
+
+def test_the_plugin_asks_again_whoever_comes_after_an_agent_that_hung_up(tmp_path: Path) -> None:
+    path, asked = tmp_path / "cni.sock", []
+
+    def agent(answer: bytes) -> None:
+        """One that takes a request and ends."""
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            connection = listener.accept()[0]
+            with connection, connection.makefile("rb") as stream:
+                asked.append(json.loads(stream.readline()))
+                connection.sendall(answer)
+
+    def agents() -> None:
+        agent(b"")
+        agent(b'{"resu')
+        agent(b'{"result": {"cniVersion": "1.1.0"}}\n')
+
+    thread = threading.Thread(target=agents)
+    thread.start()
+    code, said = shim({"cniVersion": "1.1.0", "socket": str(path)}, **ENVIRONMENT)
+    thread.join()
+    assert (code, said) == (0, {"cniVersion": "1.1.0"})
+    assert len(asked) == 3
+    assert asked[1] == asked[2] == asked[0] | {"again": True}
+    assert [cni.read(each).again for each in asked] == [False, True, True]
 
 
 def test_the_plugin_and_a_configuration_that_is_not_json() -> None:

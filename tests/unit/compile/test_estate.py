@@ -63,6 +63,21 @@ def test_pods_of_two_vpcs_on_one_node_have_two_addresses() -> None:
     assert given_to(made, pod("b", "blue", node="n2")) == "10.1.0.4"
 
 
+def test_pods_that_their_node_cannot_tell_apart_are_known_and_no_others() -> None:
+    made, fixed = estate(), (ip_address("10.1.0.9"),)
+    given_to(made, pod("a", addresses=fixed))
+    given_to(made, pod("a", "blue", node="n2", addresses=fixed))
+    given_to(made, pod("b", "blue"))
+    assert not made.ambiguous()
+    made.set_pod("blue/a", None)
+    given_to(made, pod("a", "blue", uid="another", addresses=fixed))
+    assert {name: p.code for name, p in made.ambiguous().items()} == dict.fromkeys(
+        ("red/a", "blue/a"), "AddressAmbiguous"
+    )
+    made.set_pod("red/a", None)
+    assert not made.ambiguous()
+
+
 def test_another_tenants_subnet_cannot_be_claimed() -> None:
     made = estate()
     assert refused(made, pod("a", subnet="blue-web")) == "NotBound"
@@ -144,6 +159,8 @@ def test_a_subnet_that_is_deleted_stays_until_its_last_pod_has_gone() -> None:
     less = {name: s for name, s in SUBNETS.items() if name != "red-web"}
     made.set_networks({n: v for n, v in VPCS.items() if n != "red"}, less)
     assert made.rows("pod.red.a") and made.rows("subnet.red-web") and made.rows("vpc.red")
+    assert given_to(made, pod("late")).startswith("10.16."), "it takes in nobody else"
+    assert refused(made, pod("later", subnet="red-web")) == "UnknownSubnet"
     made.set_pod("red/a", None)
     assert made.judge() == {"subnet.red-web", "vpc.red"}
     assert not made.rows("subnet.red-web") and not made.rows("vpc.red")

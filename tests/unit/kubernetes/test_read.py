@@ -91,7 +91,7 @@ def test_pods_that_need_no_port(spec: dict[str, Any]) -> None:
     assert pod(**spec) is None
 
 
-@pytest.mark.parametrize("word", ["ten", "10.1.0", "10.1.0.7/24", "10.1.0.7,x"])
+@pytest.mark.parametrize("word", ["ten", "10.1.0", "10.1.0.7/24", "10.1.0.7,x", "10.1.0.7,fd00::7,10.1.0.8"])
 def test_an_address_that_is_none(word: str) -> None:
     found = pod({"ovn.kubernetes.io/ip_address": word})
     assert found is not None

@@ -89,6 +89,8 @@ def pod(found: res.Pod) -> Pod | None:
     mac = wishes.get(MAC, "").strip().lower()
     if mac and not _is_unicast(mac):
         misread, mac = f"{MAC}: {mac!r} is no MAC address that a machine may have", ""
+    if len({address.version for address in addresses}) < len(addresses):
+        misread, addresses = f"{ADDRESS}: more than one address of a family", ()
     return Pod(
         namespace=meta.namespace,
         name=meta.name,

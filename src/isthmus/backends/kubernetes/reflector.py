@@ -62,26 +62,34 @@ class Reflector(Generic[Found]):
 
     async def run(self, client: AsyncClient) -> None:
         """Until cancelled."""
-        delay = FIRST_RETRY
+        delay, now = 0.0, asyncio.get_running_loop().time
         while True:
+            began = now()
             try:
                 if not self._version:
                     await self._list(client)
                 self._healthy()
                 await self._watch(client)
-                delay = FIRST_RETRY
                 continue
             except ApiError as error:
                 if error.status.code == GONE:
                     self._version = ""
-                    continue
-                self._failed(refusal(error, self.resource))
+                else:
+                    self._failed(refusal(error, self.resource))
+            except httpx2.HTTPStatusError as error:
+                # What a watch is refused with before it begins.
+                if error.response.status_code == GONE:
+                    self._version = ""
+                else:
+                    self._failed(
+                        Problem("ApiFailed", f"{_plural(self.resource)}: {error}", remedy="see the server's log")
+                    )
             except (httpx2.HTTPError, OSError, ConfigError) as error:
                 said = str(error) or type(error).__name__
                 remedy = "see that the API server runs, and that the kubeconfig is current"
                 self._failed(Problem("Unreachable", f"{_plural(self.resource)}: {said}", remedy=remedy))
+            delay = pause(delay, now() - began)
             await asyncio.sleep(delay)
-            delay = min(delay * 2, LAST_RETRY)
 
     async def _list(self, client: AsyncClient) -> None:
         listing = client.list(cast("Any", self.resource), chunk_size=PAGE, **self._where)
@@ -135,6 +143,15 @@ class Reflector(Generic[Found]):
             log.warning("%s", problem)
         self.failure = problem
         self._wake()
+
+
+def pause(before: float, lasted: float) -> float:
+    """Seconds until the next attempt, after one that lasted so many and the pause before it. A long one went well.
+
+    >>> [pause(*each) for each in ((0.0, 0.1), (0.2, 0.1), (10.0, 0.1), (10.0, 60.0))]
+    [0.2, 0.4, 10.0, 0.2]
+    """
+    return FIRST_RETRY if lasted > LAST_RETRY or not before else min(before * 2, LAST_RETRY)
 
 
 def refusal(error: ApiError, resource: type[object]) -> Problem:

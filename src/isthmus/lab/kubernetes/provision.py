@@ -99,13 +99,13 @@ def _pods(cluster: Cluster, ask: Ask) -> Iterator[tuple[str, tuple[str, int]]]:
         conditions = {c["type"]: c["status"] for c in pod["status"].get("conditions", ())}
         if conditions.get("Ready") != "True" or "deletionTimestamp" in pod["metadata"]:
             continue
-        if pid := _process(cluster, pod):
+        if pid := process(cluster, pod):
             meta = pod["metadata"]
             yield meta["labels"][LABEL], (f"{meta['name']}.{meta['namespace']}", pid)
 
 
-def _process(cluster: Cluster, pod: Any) -> int:
-    """A process of the Pod's sandbox or containers, or 0."""
+def process(cluster: Cluster, pod: Any) -> int:
+    """A process of a Pod (as the API server tells it): of its sandbox or containers, by its number in the lab; or 0."""
     group = f"{cgroups.path(cluster.state.name, pod['spec']['nodeName'])}/"
     mark = f"pod{pod['metadata']['uid']}"
     for entry in Path(f"/proc/{cluster.state.keeper}/root/proc").iterdir():
