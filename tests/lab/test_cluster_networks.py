@@ -28,6 +28,7 @@ from .kubernetes_steps import (
     serving,
     twins,
 )
+from .steps import isthmus
 
 pytestmark = pytest.mark.lab
 
@@ -64,6 +65,12 @@ def port(lab: Lab, name: str) -> dict[str, Any]:
 def reason(lab: Lab, subnet: str, kind: str = "Ready") -> str:
     conditions = get(lab, "subnet", subnet)["status"]["conditions"]
     return next(str(c["reason"]) for c in conditions if c["type"] == kind)
+
+
+def ready(lab: Lab, what: str) -> str:
+    """The reason of `Ready` as `status` has it."""
+    (found,) = (o for o in isthmus(lab, "status")["objects"] if f"{o['kind']} {o['name']}" == what)
+    return next(str(c["reason"]) for c in found["conditions"] if c["type"] == "Ready")
 
 
 def told(lab: Lab, kind: str, name: str, space: str = "default") -> set[str]:
@@ -266,6 +273,8 @@ def test_bad_objects_have_a_condition_and_harm_nobody(cluster: Lab) -> None:
         kubectl(cluster, "wait", "--for=condition=Ready=False", f"subnet/{name}", "--timeout=10s")
         assert reason(cluster, name) == why
         assert told(cluster, "Subnet", name) == {why}
+        assert ready(cluster, f"Subnet cluster/{name}") == why
+    assert ready(cluster, "Vpc cluster/red") == ready(cluster, "Subnet cluster/red-web") == "Programmed"
     apply(cluster, pod("a", "n1", "red"))
     assert port(cluster, "a.red")["subnet"] == "red-web"
     delete(cluster, "subnet", "lost", "over")

@@ -25,6 +25,9 @@ def test_what_defines_nothing_there_does_not_need_it(cluster: Deployment) -> Non
     cluster.join("t", attach("east", "a", "web"), WEST)
     cluster.apply()
     assert cluster.apply()["transactions"] == 0
+    code, found = cluster.run("status")
+    assert (code, [e["code"] for e in found["errors"]]) == (1, ["Unreachable"])
+    assert {o["name"] for o in found["objects"]} >= {"east", "t"}
     assert cluster.run("disconnect", "t", "--timeout", "8")[0] == 0
 
 

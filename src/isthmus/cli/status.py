@@ -1,4 +1,4 @@
-"""`isthmus status`: conditions of every object, read from the databases."""
+"""`isthmus status`: conditions of every object, read from the databases; of clusters' networks, from API servers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from isthmus.errors import EXIT_OK, EXIT_WORLD, IntentError, Problem
 
 if TYPE_CHECKING:
     from isthmus.api import Listing
+    from isthmus.model.intent import Configuration
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.backends.files import load_lenient  # noqa: PLC0415
 
     listing = load_lenient(config_path(args))
-    if not listing.configuration.fabrics:
+    clusters = [s for s in listing.configuration.sites if s.type == "kubernetes"]
+    if not listing.configuration.fabrics and not clusters:
         raise IntentError(*listing.problems)
     objects, problems = asyncio.run(status(listing, args.timeout))
     out.result({"objects": objects})
@@ -55,4 +57,17 @@ async def status(listing: Listing, timeout: float) -> tuple[list[dict[str, Any]]
             for name, conditions in sorted({**found.conditions, **unread}.items()):
                 fields = [c.fields() for c in conditions]
                 objects.append({"kind": "Interconnect", "name": name, "conditions": fields})
+    if any(site.type == "kubernetes" for site in configuration.sites):
+        found_there, away = await _networks(configuration, timeout)
+        objects, problems = [*objects, *found_there], [*problems, *away]
     return objects, list(dict.fromkeys(problems))
+
+
+async def _networks(configuration: Configuration, timeout: float) -> tuple[list[dict[str, Any]], list[Problem]]:
+    from isthmus.controller.world import not_installed  # noqa: PLC0415
+
+    try:
+        from isthmus.controller.clusters import networks  # noqa: PLC0415  # its client is an extra
+    except ImportError as error:
+        raise not_installed(error) from error
+    return await networks(configuration.sites, timeout)
