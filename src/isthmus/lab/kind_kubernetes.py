@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isthmus.api import crds, kubeovn
-from isthmus.errors import IntentError, Problem
+from isthmus.errors import IntentError, Problem, WorldError
 from isthmus.lab import hosts, tools
 from isthmus.lab.http import Json, request
 from isthmus.lab.kind_ovn import OvnKind
@@ -38,6 +38,8 @@ LOOK = 0.1
 UNBROKEN = {"ovn-ofctrl-wait-before-clear": "1000"}
 """external_ids of a host: an ovn-controller that starts first computes what it puts in place of what is there. It takes
 what there was away at once without it, and Pods lose packets until it has computed. Milliseconds."""
+PATIENCE = 120.0
+"""Seconds until Isthmus' own Pods are ready."""
 
 
 class KubernetesKind(OvnKind):
@@ -76,6 +78,8 @@ class KubernetesKind(OvnKind):
         if not site.site.agents:
             return work
         kept = pool.submit(self._networks, lab, cluster, [ovn[0], defined])
+        if site.site.in_cluster:
+            work.append(pool.submit(self._in_cluster, lab, cluster, [kept, *nodes]))
         return [*work, kept, pool.submit(self._provision, lab, cluster, kept)]
 
     def fill(self, lab: Site, site: SiteLayout) -> None:
@@ -101,10 +105,6 @@ class KubernetesKind(OvnKind):
             lab.hold({name: process for name, (_, process) in pods.items()})
             lab.state.ports |= {name: port for name, (port, _) in pods.items()}
             lab.progress(f"{site.name}: {len(pods)} Pods run")
-        while site.site.in_cluster and not workloads.ready(ask):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{site.name}: Isthmus' own Pods are not ready")
-            time.sleep(LOOK)
         super().wait(lab, site, deadline)
 
     def _definitions(self, lab: Site, cluster: Cluster, api: Future[None]) -> None:
@@ -126,6 +126,17 @@ class KubernetesKind(OvnKind):
             return
         networks.configure(cluster, ask)
         lab.start(f"{cluster.name}/networks")
+
+    def _in_cluster(self, lab: Site, cluster: Cluster, needs: list[Future[None]]) -> None:
+        """Isthmus' own Pods are ready: they are what daemons are elsewhere."""
+        for need in needs:
+            need.result()
+        deadline = time.monotonic() + PATIENCE
+        while not workloads.ready(partial(_ask, lab, cluster)):
+            if time.monotonic() > deadline or not lab.state.alive():
+                remedy = f"`isthmus lab logs {cluster.name}` and its kubelets'"
+                raise WorldError(Problem("NotReady", f"{cluster.name}: Isthmus' own Pods are not ready", remedy=remedy))
+            time.sleep(LOOK)
 
     def _provision(self, lab: Site, cluster: Cluster, kept: Future[None]) -> None:
         kept.result()

@@ -140,8 +140,8 @@ def _ready(state: State, daemon: Daemon, log: Path, before: int) -> bool:
     return _answers(state, daemon) if daemon.answers else _says(log, daemon.says, before)
 
 
-_NOT_YET = re.compile(rb"HTTP/\S+ 5")
-"""An answer of a service that is there, and says that it cannot work."""
+_NOT_YET = re.compile(rb"HTTP/\S+ (5|403)")
+"""An answer of a service that is there, and says that it cannot work; or, an API server, that nobody may ask yet."""
 
 
 @cache

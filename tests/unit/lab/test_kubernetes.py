@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from isthmus.errors import IntentError
-from isthmus.lab import cgroups
+from isthmus.lab import cgroups, processes
 from isthmus.lab.build import Builder
 from isthmus.lab.keys import make_keys
 from isthmus.lab.kinds import KINDS
@@ -234,3 +234,9 @@ def test_a_container_runtimes_configuration_is_toml() -> None:
     config = node.containerd_config()
     done = subprocess.run(["python3", "-c", check], input=config, capture_output=True, text=True, check=True)
     assert images.PAUSE in done.stdout
+
+
+@pytest.mark.parametrize(("status", "there"), [(200, True), (300, True), (401, True), (403, False), (500, False)])
+def test_who_answers_is_there_unless_it_says_that_it_is_not_or_knows_nobody_yet(status: int, there: bool) -> None:
+    """An API server refuses everybody until it has made the roles that everybody has."""
+    assert bool(processes._NOT_YET.match(f"HTTP/1.0 {status} X".encode())) != there
