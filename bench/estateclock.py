@@ -21,7 +21,7 @@ TIMES = 12
 
 
 async def measure(path: Path) -> None:
-    (site,) = (s for s in load(path).sites if s.kubeconfig is not None)
+    (site,) = (s for s in load(path).sites if s.keeps_networks)
     networks = Networks(site)
     networks.store.start()
     networks.cluster.start()

@@ -50,7 +50,6 @@ class Watched:
     """The objects of a Site, from `begin` to `end`."""
 
     def __init__(self, site: Site) -> None:
-        assert site.kubeconfig is not None
         self.site = site
         self._woken = asyncio.Event()
         self._cluster = Cluster(site.kubeconfig, site.context, self._woken.set)

@@ -175,7 +175,7 @@ class Serve:
 
 def _networks(sites: Iterable[Site]) -> dict[str, Networks]:
     """Of clusters that Kube-OVN does not keep, by name. Raises WorldError where their client is not installed."""
-    clusters = [site for site in sites if site.type == "kubernetes" and site.plugin == "isthmus"]
+    clusters = [site for site in sites if site.keeps_networks]
     if not clusters:
         return {}
     try:

@@ -208,7 +208,7 @@ async def survey(configuration: Configuration, timeout: float, *, objects: bool 
 
     objects  ask clusters too what they want of their own networks
     """
-    clusters = [Watched(site) for site in configuration.sites if objects and site.kubeconfig is not None]
+    clusters = [Watched(site) for site in configuration.sites if objects and site.keeps_networks]
     try:
         await asyncio.gather(*(each.begin(min(CONNECT, timeout)) for each in clusters))
         rows, wanted = await asyncio.gather(read(configuration, timeout), resolve(configuration, timeout))

@@ -91,6 +91,11 @@ class Site:
     """Who keeps the cluster's own networks; only on `kubernetes`."""
     origin: Origin = Origin()
 
+    @property
+    def keeps_networks(self) -> bool:
+        """It is a cluster whose own networks are ours to keep."""
+        return self.type == "kubernetes" and self.plugin == "isthmus"
+
 
 @dataclass(frozen=True, slots=True)
 class VpcRef:

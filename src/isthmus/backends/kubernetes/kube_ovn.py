@@ -7,9 +7,8 @@ elements of its `Vpc`, and count as there when Kube-OVN has made rows of them.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,20 +24,15 @@ from isthmus.backends.kubernetes import resources as res
 from isthmus.backends.kubernetes.connect import connect
 from isthmus.backends.kubernetes.elements import Seen, described, diff, edit, plain, seen
 from isthmus.backends.kubernetes.reflector import Reflector, refusal
+from isthmus.backends.kubernetes.requests import Requests
 from isthmus.backends.ovsdb.site import OvnSite
-from isthmus.backends.refusal import Refusal
 from isthmus.compile.vpc_kubeovn import POLICIES, ROUTES
-from isthmus.errors import Conflict, IsthmusError, Problem, Unreachable, WorldError
+from isthmus.errors import Conflict, Problem, Unreachable, WorldError
 from isthmus.model.facts import Vpc
 from isthmus.model.intent import Site, VpcRef
 from isthmus.model.rows import Row, kubernetes
 
-log = logging.getLogger(__name__)
-
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
-
-AT_ONCE = 4
-"""Interconnects whose requests are under way at the same time."""
 
 CHANGED, TRIES = (409, 422), 20
 """HTTP's answers where a `Vpc` has changed since it was read, and how often it is read again.
@@ -46,9 +40,6 @@ CHANGED, TRIES = (409, 422), 20
 The second where not even the places of the patch are there: it is tried before versions are compared. Of a `Vpc` that
 has not changed it says that the patch is wrong.
 """
-
-REMEMBERED = 100
-"""Of the last changes that were accepted."""
 
 CONTROLLER = "kube-ovn-controller"
 """Kube-OVN's Deployment."""
@@ -75,12 +66,8 @@ class KubeOvnSite(OvnSite):
         self._versions: dict[str, int] = defaultdict(int)
         """Vpc -> raised when what is seen of it changes."""
         self._known: dict[str, tuple[int, frozenset[tuple[str, str]]]] = {}
-        self._calling: dict[str, asyncio.Task[None]] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._refused: dict[str, Refusal] = {}
-        self._called: set[str] = set()
-        self._recent: deque[Call] = deque(maxlen=REMEMBERED)
-        self._accepted = 0
+        self._requests = Requests(self._work, self._worked)
         self._closing = False
 
     # -- life -----------------------------------------------------------------------------------------------
@@ -99,7 +86,8 @@ class KubeOvnSite(OvnSite):
         self._closing = True
         for task in self._watching:
             task.cancel()
-        await asyncio.gather(*self._watching, *self._calling.values(), return_exceptions=True)
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        await self._requests.stop()
         if self._api is not None:
             await self._api.close()
         await super().stop()
@@ -146,7 +134,7 @@ class KubeOvnSite(OvnSite):
 
     @property
     def version(self) -> object:
-        return super().version, self._generation, tuple(sorted(self._refused)), tuple(sorted(self._calling))
+        return super().version, self._generation, self._requests.version
 
     def owned_version(self, interconnect: str) -> object:
         mine = sorted(self._in.get(interconnect, ()))
@@ -215,52 +203,33 @@ class KubeOvnSite(OvnSite):
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        return tuple(self._recent)
+        return tuple(self._requests.recent)
 
     @property
     def accepted(self) -> int:
-        return self._accepted
+        return self._requests.accepted
 
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
-        """Begin the requests of one Interconnect, unless some of it are under way, or were refused just now."""
-        changes = [change for change in changes if not change.deferred]
-        refused = self._refused.get(interconnect)
-        if not changes or interconnect in self._calling or len(self._calling) >= AT_ONCE:
-            return False
-        if refused and not refused.again(changes):
-            return False
-        task = asyncio.create_task(self._requests(interconnect, changes), name=f"vpcs for {interconnect}")
-        self._calling[interconnect] = task
-        return True
+        return self._requests.begin(interconnect, changes)
 
     def refusal(self, interconnect: str) -> Problem | None:
-        found = self._refused.get(interconnect)
-        return found.problem if found else None
+        return self._requests.refusal(interconnect)
 
     def called(self, interconnect: str) -> bool:
-        return interconnect in self._called
+        return interconnect in self._requests.called
 
-    async def _requests(self, interconnect: str, changes: list[Change]) -> None:
+    async def _work(self, changes: Sequence[Change]) -> None:
         by: dict[str, list[Change]] = defaultdict(list)
         for change in changes:
             assert change.parent is not None and change.parent.name is not None
             by[change.parent.name].append(change)
-        try:
-            for vpc, work in sorted(by.items()):
-                async with self._turns[vpc]:
-                    await self._edit(vpc, work)
-            self._refused.pop(interconnect, None)
-        except Conflict as error:
-            log.info("interconnect %s: %s", interconnect, error)
-        except IsthmusError as error:
-            problem = error.problems[0]
-            self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
-            log.warning("interconnect %s: %s", interconnect, error)
-        finally:
-            self._called.add(interconnect)
-            del self._calling[interconnect]
-            self._generation += 1
-            self._wake()
+        for vpc, work in sorted(by.items()):
+            async with self._turns[vpc]:
+                await self._edit(vpc, work)
+
+    def _worked(self) -> None:
+        self._generation += 1
+        self._wake()
 
     async def _edit(self, vpc: str, changes: list[Change]) -> None:
         """Change our elements in a version of the object that nobody has changed meanwhile. Raises WorldError."""
@@ -286,9 +255,9 @@ class KubeOvnSite(OvnSite):
                         raise
                     refused = found.metadata.resource_version, error
                     continue
-                self._accepted += 1
+                self._requests.accepted += 1
                 what = f"PATCH vpcs/{vpc}: {', '.join(f'{c.op} {c.table} {c.key}' for c in changes)}"
-                self._recent.append(Call(what, made.metadata.resource_version, time.monotonic() - begun))
+                self._requests.recent.append(Call(what, made.metadata.resource_version, time.monotonic() - begun))
                 return
         except ApiError as error:
             if error.status.code == 404:
