@@ -6,6 +6,7 @@ import pytest
 
 from cluster_mutations import Idle, Wrong, idle, wrong
 from clusters import cluster
+from documents import ROOT
 from isthmus.verify.compare import Difference
 from isthmus.verify.fault import Fault
 from mutations import Operation, apply
@@ -45,3 +46,11 @@ def test_what_opens_or_closes_something_is_found_with_its_row(mutation: Wrong) -
 def test_what_changes_nothing_is_no_difference(mutation: Idle) -> None:
     assert mutation.why
     assert after(mutation.operations) == ()
+
+
+def test_the_examples_of_the_document_are_true() -> None:
+    text = (ROOT / "docs" / "verify.md").read_text(encoding="utf-8")
+    shown = [line for line in text.splitlines() if line.startswith("cluster: ")]
+    assert len(shown) == 2
+    broken = [m.operations for m in TABLE if m.name in ("port security taken away", "a static route of IPv6 deleted")]
+    assert set(shown) <= {str(found) for operations in broken for found in after(operations)}

@@ -210,7 +210,7 @@ async def survey(configuration: Configuration, timeout: float, *, objects: bool 
     """
     clusters = [Watched(site) for site in configuration.sites if objects and site.keeps_networks]
     try:
-        await asyncio.gather(*(each.begin(min(CONNECT, timeout)) for each in clusters))
+        await asyncio.gather(*(each.begin(timeout) for each in clusters))
         rows, wanted = await asyncio.gather(read(configuration, timeout), resolve(configuration, timeout))
         rows.problems |= wanted.troubles
         rows.sites = {name: found for name, found in rows.sites.items() if nb(name) not in wanted.troubles}

@@ -35,6 +35,7 @@ def nodes(ground: Ground) -> Iterator[Fault]:
 
 def doors(ground: Ground) -> Iterator[Fault]:
     """One port that every node answers for, on a switch with the Vpc's router and with nobody else."""
+    routers = {router.name: uuid for uuid, router in ground.zone.routers.items()}
     for vpc, name in sorted(ground.networks.way.doors.items()):
         port = ground.zone.switch_ports.get(name)
         if port is None:
@@ -42,7 +43,6 @@ def doors(ground: Ground) -> Iterator[Fault]:
             continue
         for reason in _shut(ground, port):
             yield ground.fault("door", vpc, port.row, reason)
-        routers = {ground.zone.routers[r].name: r for r in ground.zone.routers}
         for other in ground.zone.switches[port.switch].ports:
             there = ground.zone.router_ports.get(other.router_port)
             if other.name != name and (there is None or there.router != routers.get(vpc)):

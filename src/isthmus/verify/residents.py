@@ -82,9 +82,9 @@ def amiss(zone: Zone, resident: Resident, port: SwitchPort) -> Iterator[str]:
         yield "what is for nobody goes to it: its port has unknown addresses"
     if sorted(own) != sorted(resident.addresses) or len(port.owned) != 1:
         has, shows = _words(own), _words(resident.addresses)
-        yield f"its port has {len(port.owned)} MACs and {has}, the Pod shows {shows}"
+        yield f"its port has {len(port.owned)} MACs and {has}, it shows {shows}"
     if chassis != resident.node:
-        yield f"{chassis or 'every chassis'} may have its port, the Pod is on {resident.node}"
+        yield f"{chassis or 'every chassis'} may have its port, it is on {resident.node}"
     if parent := text(zone.table("Logical_Switch_Port")[port.row.uuid].get("parent_name")):
         yield f"its port is inside of {parent}"
 

@@ -64,8 +64,9 @@ def _misled(ground: Ground, vpc: str, route: Route, wanted: tuple[Route, ...]) -
 def _travellers(ground: Ground, vpc: str, route: Route, wanted: tuple[Route, ...]) -> Iterator[tuple[Home, Packet]]:
     """Packets of a Vpc that this route decides: from each Subnet to an address of each class, or of nobody."""
     family, by_dst = route.prefix.version, route.by == "dst"
-    # At equal length a route by the target goes before one by the source.
-    nearer = [r for r in wanted if r.prefix.prefixlen >= route.prefix.prefixlen + by_dst]
+    # A longer prefix goes before it; at equal length a route by the target before one by the source.
+    least = route.prefix.prefixlen + (1 if by_dst else 0)
+    nearer = [r for r in wanted if r.prefix.prefixlen >= least]
     taken = [r.prefix for r in nearer if r.by == "dst"] + _others(ground, vpc, route)
     elsewhere = [r.prefix for r in wanted if r.by == "src" and r.prefix.prefixlen > route.prefix.prefixlen]
     targets = ground.matrix.bounds(route.prefix)[:-1] if by_dst else [int(a) for a in OUTSIDE if a.version == family]
