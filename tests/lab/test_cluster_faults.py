@@ -118,7 +118,7 @@ def in_mid_add(lab: Lab, name: str, holds: str) -> Iterator[None]:
     lab.daemon(holds).pause()
     try:
         apply(lab, pod(name, "n1", "red"))
-        until(f"the plugin is at work for {name}", lambda: adding(lab, name), 60)
+        until(f"the plugin is at work for {name}", lambda: adding(lab, name), 30)
         if holds == CONTROLLER:
             until("its interface is in Open vSwitch", lambda: f"{name}.red" in interfaces(lab, "n1"))
         yield
@@ -130,10 +130,11 @@ def in_mid_add(lab: Lab, name: str, holds: str) -> Iterator[None]:
 
 def adding(lab: Lab, name: str) -> bool:
     """A container runtime's plugin runs for this Pod, and has not answered yet."""
-    wanted = {b"CNI_COMMAND=ADD", f"K8S_POD_NAME={name}".encode()}
     for entry in Path(f"/proc/{lab.state.keeper}/root/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            if wanted <= set(entry.read_bytes().replace(b";", b"\0").split(b"\0")):
+            words = dict(word.partition(b"=")[::2] for word in entry.read_bytes().split(b"\0"))
+            arguments = words.get(b"CNI_ARGS", b"").split(b";")
+            if words.get(b"CNI_COMMAND") == b"ADD" and f"K8S_POD_NAME={name}".encode() in arguments:
                 return True
     return False
 
@@ -312,7 +313,10 @@ def test_a_subnet_that_is_deleted_with_pods_inside_stays_until_they_have_gone(cl
         apply(cluster, pod("outside", "n1", "red", inside))
         cluster.daemon(NETWORKS).restart()
         one_more(cluster)
-        assert ports(cluster)["inside.red"]["subnet"] == "old"
+        assert {name: ports(cluster)[f"{name}.red"]["subnet"] for name in ("inside", "more")} == {
+            "inside": "old",
+            "more": "red-web",
+        }
         delete(cluster, "pod", "-n", "red", "inside", "outside", "--force")
         until("its switch is gone", lambda: "old" not in cluster.site("cluster").nbctl("ls-list"), 30)
 

@@ -37,11 +37,24 @@ def make(lab: str, host: str) -> None:
 def remove(lab: str) -> None:
     """All groups of a lab whose processes are gone."""
     for hierarchy in _hierarchies():
-        top = hierarchy / path(lab, "").strip("/")
-        # Files of a group go with it, and it goes only when there are none below.
-        for folder, _, _ in os.walk(top, topdown=False):
+        for group in _below(hierarchy / path(lab, "").strip("/")):
             with suppress(FileNotFoundError):
-                Path(folder).rmdir()
+                group.rmdir()
+
+
+def clear(lab: str, host: str) -> None:
+    """All that a host has made in its group, whose processes are gone."""
+    for hierarchy in _hierarchies():
+        top = hierarchy / path(lab, host).strip("/")
+        for group in _below(top):
+            if group != top:
+                group.rmdir()
+
+
+def _below(top: Path) -> Iterator[Path]:
+    """A group and those in it, in the order of removal: files go with their group, and it when there are none below."""
+    for folder, _, _ in os.walk(top, topdown=False):
+        yield Path(folder)
 
 
 def _hierarchies() -> Iterator[Path]:

@@ -14,17 +14,18 @@ from isthmus.lab import cgroups
 from isthmus.lab.lab import Lab
 from isthmus.lab.processes import run
 
-ORDER = ("ovsdb", "vswitchd", "controller", "agent", "containerd", "kubelet")
-PATIENCE = 10.0
-"""Seconds until all processes of a node have ended."""
+ORDER = ("ovsdb", "vswitchd", "controller", "agent", "containerd")
+PATIENCE = 20.0
+"""Seconds until all processes of a node have ended; until its kubelet runs again."""
 FORGET = """
 awk '$5 ~ "^/run/(netns|containerd|kubelet)/" { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount -l
 rm -rf /run/netns /run/containerd/state /run/containerd/*.sock* /run/isthmus
 for link in $(ip -o link show type veth | sed 's/^[0-9]*: \\([^@:]*\\).*/\\1/'); do
-    case $link in i????????????) ip link delete "$link" ;; esac
+    case $link in under | external) ;; *) ip link delete "$link" ;; esac
 done
+nft flush ruleset
 """
-"""Mounts, network namespaces and links of Pods; what a container runtime keeps in memory."""
+"""What a container runtime keeps in memory: mounts and namespaces of Pods; links but for the machine's own; filters."""
 
 
 def power_off(lab: Lab, host: str) -> None:
@@ -38,14 +39,22 @@ def power_off(lab: Lab, host: str) -> None:
         if time.monotonic() > deadline:
             raise WorldError(Problem("NodeStuck", f"{len(found)} processes of {host} do not end"))
         time.sleep(0.01)
+    cgroups.clear(lab.state.name, host)
     run(lab.state, host, ["sh", "-c", FORGET])
 
 
 def power_on(lab: Lab, host: str) -> None:
-    """Start its daemons, one after another as a boot does."""
-    daemons = lab.host(host)
+    """Start its daemons, one after another as a boot does. Raises WorldError where one does not come up."""
     for short in ORDER:
-        daemons.daemon(short).start()
+        lab.host(host).daemon(short).start()
+    kubelet, deadline = lab.host(host).daemon("kubelet"), time.monotonic() + PATIENCE
+    while True:
+        try:
+            return kubelet.start()
+        except WorldError:
+            # It ends where containerd has not found its Pods yet; who supervises it starts it again.
+            if time.monotonic() > deadline:
+                raise
 
 
 def _processes(lab: Lab, host: str) -> Iterator[int]:
