@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 BUSYBOX_PROGRAM = Path("/bin/busybox")
@@ -17,6 +18,10 @@ PAUSE = "docker.io/isthmus/busybox:1"
 """The image that holds a Pod's namespaces; full, or containerd would look for a registry."""
 APPLETS = ("sh", "sleep", "cat", "ls", "ps", "id", "env", "ip", "ping", "nc", "wget", "httpd", "hostname", "true")
 """Names in /bin; everything else is `busybox NAME`."""
+
+
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""What the kernel calls this machine -> what images call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ def archive(name: str, layers: Iterable[Layer], config: Mapping[str, Any]) -> by
 
     packed = [blob("layer.v1.tar+gzip", each.packed) for each in stack]
     rootfs = {"type": "layers", "diff_ids": [f"sha256:{each.digest}" for each in stack]}
-    image = {"architecture": "amd64", "os": "linux", "config": dict(config), "rootfs": rootfs}
+    image = {"architecture": ARCHITECTURES[machine()], "os": "linux", "config": dict(config), "rootfs": rootfs}
     manifest = {"schemaVersion": 2, "config": blob("config.v1+json", _json(image)), "layers": packed}
     named = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]}
     index = blob("manifest.v1+json", _json(manifest)) | {"annotations": named}
