@@ -172,6 +172,11 @@ def test_what_a_pod_was_given_is_written_down_and_taken_away_again(cluster: Lab)
     kubectl(cluster, "delete", "ips.kubeovn.io", "a.red")
     kubectl(cluster, "annotate", "pod", "-n", "red", "a", "--overwrite", "ovn.kubernetes.io/gateway=x", "mine=y")
     eventually(cluster, lambda: "a.red" in ips(cluster) and said(cluster, "a", "red") == wanted, "both as they were")
+    kubectl(
+        cluster, "patch", "ips.kubeovn.io", "a.red", "--type=merge", "-p", '{"spec": {"podType": "X", "subnet": "y"}}'
+    )
+    eventually(cluster, lambda: ips(cluster)["a.red"]["subnet"] == "red-web", "its Subnet is there again")
+    assert ips(cluster)["a.red"]["podType"] == ""
     assert get(cluster, "pod", "a", "-n", "red")["metadata"]["annotations"]["mine"] == "y"
     kubectl(cluster, "patch", "pod", "-n", "red", "a", "--subresource=status", "-p", '{"status": {"phase": "Failed"}}')
     eventually(cluster, lambda: not said(cluster, "a", "red") and not ips(cluster), "it is over, and has nothing")
@@ -183,6 +188,29 @@ def test_nodes_have_an_ip_as_well(cluster: Lab) -> None:
     rows = rpc.snapshot(cluster.site("cluster").nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values()
     (row,) = (r for r in rows if r["name"] == "node-n1")
     assert str(row["addresses"]).split() == [spec["macAddress"], spec["v4IpAddress"]]
+
+
+def set_rules(lab: Lab, rules: list[dict[str, Any]], annotates: str) -> None:
+    """Change the rights of `serve`; returns when the API server goes by them."""
+    kubectl(lab, "patch", "clusterrole", "isthmus", "--type=merge", "-p", json.dumps({"rules": rules}))
+    ask = ["auth", "can-i", "patch", "pods", "--subresource=status", "--as=system:serviceaccount:isthmus:isthmus"]
+    eventually(lab, lambda: lab.exec("operator", ["kubectl", *ask]).stdout.strip() == annotates, "its rights")
+
+
+def test_without_the_right_there_are_no_annotations_and_all_else_goes_on(cluster: Lab) -> None:
+    role = get(cluster, "clusterrole", "isthmus")
+    fewer = [rule for rule in role["rules"] if rule["resources"] != ["pods/status"]]
+    set_rules(cluster, fewer, annotates="no")
+    apply(cluster, *(pod(f"bare-{n}", "n1", "red") for n in range(3)))
+    names = {f"bare-{n}.red" for n in range(3)}
+    eventually(cluster, lambda: ips(cluster).keys() == names, "their IPs")
+    log = cluster.state.directory / "serve.log"
+    eventually(cluster, lambda: "pods/status" in log.read_text(), "what is said of it")
+    set_rules(cluster, role["rules"], annotates="yes")
+    apply(cluster, pod("later", "n1", "red"))
+    eventually(cluster, lambda: "allocated" in said(cluster, "later", "red"), "annotations again")
+    assert not any("allocated" in said(cluster, f"bare-{n}", "red") for n in range(3))
+    assert log.read_text().count("pods/status") == 1
 
 
 def test_what_was_written_to_a_pod_is_no_wish_of_whoever_copies_it(cluster: Lab) -> None:

@@ -47,8 +47,8 @@ class Follower:
     def __init__(self, cluster: Cluster, owner: str, given: Given) -> None:
         self._cluster, self._owner, self._given = cluster, owner, given
         self._waiting: dict[str, None] = {}
-        self._said: dict[str, str] = {}
-        """Code of a problem -> what was said of it last."""
+        self._said: set[str] = set()
+        """Codes of problems that were logged: a thousand Pods would say the same a thousand times."""
         self._calm = 0.0
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -86,9 +86,8 @@ class Follower:
         """True where something had to be written."""
         problems = [await call for call in self._calls(name)]
         for problem in filter(None, problems):
-            if self._said.get(problem.code) != problem.message:
-                log.warning("%s", problem)
-            self._said[problem.code] = problem.message
+            log.log(logging.DEBUG if problem.code in self._said else logging.WARNING, "%s", problem)
+            self._said.add(problem.code)
         # What we have no right to is not asked for over and over: without it there are no annotations.
         if any(problem and problem.code != "Forbidden" for problem in problems):
             asyncio.get_running_loop().call_later(RETRY, self.say, [name])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
@@ -127,7 +128,10 @@ class Cluster:
     async def change(self, made: res.Ip) -> Problem | None:
         """Have an object of ours say what it should; one that is gone is no problem."""
         name, kind = made.metadata.name, type(made)
-        return await self._call("patch", kind, name, kind, name, made, patch_type=PatchType.MERGE)
+        # All fields: one that is left out of a merge stays as it was.
+        spec = {each.encode_name: getattr(made.spec, each.name) for each in msgspec.structs.fields(made.spec)}
+        patch = {"metadata": {"annotations": made.metadata.annotations}, "spec": spec}
+        return await self._call("patch", kind, name, kind, name, patch, patch_type=PatchType.MERGE)
 
     async def delete(self, kind: type[res.Ip], name: str) -> Problem | None:
         """Take an object away; one that is gone is no problem."""

@@ -223,7 +223,6 @@ class KubeOvnSite(OvnSite):
         for change in changes:
             assert change.parent is not None and change.parent.name is not None
             by[change.parent.name].append(change)
-<<<<<<< ours
         for vpc, work in sorted(by.items()):
             async with self._turns[vpc]:
                 await self._edit(vpc, work)
@@ -231,30 +230,6 @@ class KubeOvnSite(OvnSite):
     def _worked(self) -> None:
         self._generation += 1
         self._wake()
-=======
-        try:
-            for vpc, work in sorted(by.items()):
-                async with self._turns[vpc]:
-                    await self._edit(vpc, work)
-            self._refused.pop(interconnect, None)
-        except Conflict as error:
-            log.info("interconnect %s: %s", interconnect, error)
-        except IsthmusError as error:
-            self._refuse(interconnect, error.problems[0], changes)
-            log.warning("interconnect %s: %s", interconnect, error)
-        except Exception as error:  # an answer that nobody foresaw
-            said = f"site {self.site.name!r}: {error!r}"
-            self._refuse(interconnect, Problem("Fault", said, remedy="please report it"), changes)
-            log.exception("interconnect %s", interconnect)
-        finally:
-            self._called.add(interconnect)
-            del self._calling[interconnect]
-            self._generation += 1
-            self._wake()
->>>>>>> theirs
-
-    def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
-        self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
 
     async def _edit(self, vpc: str, changes: list[Change]) -> None:
         """Change our elements in a version of the object that nobody has changed meanwhile. Raises WorldError."""

@@ -67,13 +67,18 @@ class Requests:
         except Conflict as error:
             log.info("interconnect %s: %s", interconnect, error)
         except IsthmusError as error:
-            problem = error.problems[0]
-            self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
+            self._refuse(interconnect, error.problems[0], changes)
             log.warning("interconnect %s: %s", interconnect, error)
+        except Exception as error:  # an answer that nobody foresaw
+            self._refuse(interconnect, Problem("Fault", repr(error), remedy="please report it"), changes)
+            log.exception("interconnect %s", interconnect)
         finally:
             self.called.add(interconnect)
             del self._running[interconnect]
             self._done()
+
+    def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
+        self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
 
     async def send(self, what: str, kind: type[object], request: Awaitable[Any], fine: int) -> Any:
         """One request; None where the answer is the code `fine`. Raises WorldError.
