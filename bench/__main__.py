@@ -31,6 +31,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "cloud-change": ("bench.cloud", "change", 40),
     "pods": ("bench.pods", "rate", 10),
     "passes": ("bench.pods", "passes", 3),
+    "attach": ("bench.attach", "attach", 100),
 }
 """Name -> module, function, samples by default."""
 

@@ -39,8 +39,8 @@ def rate(rounds: int) -> Iterator[Row]:
                 ours.append(PODS / (time.time() - said["begin"] / 1e9))
                 made.append(PODS / said["seconds"])
                 resident.append(_resident(process))
-                rows = _ports(lab)
-                _kubectl(lab, "delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
+                rows = pods_ports(lab)
+                kubectl(lab, "delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
                 _until(lab, 0)
                 _forgotten(lab)
             theirs.append(_inserted(lab, rows))
@@ -92,10 +92,10 @@ def _clocked(lab: Lab) -> dict[str, Any]:
 
 def _hollow(lab: Lab) -> None:
     nodes = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"hollow-{n}"}} for n in range(NODES)]
-    _kubectl(lab, "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+    kubectl(lab, "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
 
 
-def _kubectl(lab: Lab, *arguments: str, input: str | None = None) -> None:
+def kubectl(lab: Lab, *arguments: str, input: str | None = None) -> None:
     done = lab.exec("operator", ["kubectl", *arguments], input=input)
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -136,7 +136,7 @@ def _resident(process: subprocess.Popen[str]) -> float:
     raise RuntimeError("serve is gone")
 
 
-def _ports(lab: Lab) -> list[dict[str, Any]]:
+def pods_ports(lab: Lab) -> list[dict[str, Any]]:
     rows = rpc.snapshot(lab.site("cluster").nb_unix, "OVN_Northbound")["Logical_Switch_Port"].values()
     return [{c: r[c] for c in COLUMNS} for r in rows if str(r["name"]).endswith(".default")]
 

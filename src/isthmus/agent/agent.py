@@ -156,11 +156,12 @@ class Agent:
             self._probe()
         await self._plug(self._place)
         await self._publish()
-        await self._listen(self._place)
         if self._pods is not None:
             await self._pods.open()
         if self._host is not None:
             await self._host.hold(self._sb, self._place.bridge, self._place.names)
+        # Last: a port that somebody has taken keeps no Pod from its network.
+        await self._listen(self._place)
 
     async def _look_around(self) -> None:
         """Take notice of the local database: who leads, which chassis this is, where its southbound database is."""
@@ -310,7 +311,8 @@ class Agent:
             context = metrics.tls_context(tls.cert_file, tls.key_file, client_ca)
         except OSError as error:
             raise WorldError(Problem("NoCertificate", f"cannot serve metrics: {error}")) from error
-        pages = {"/metrics": lambda: metrics.page(self._prober)}
+        spent = self._pods.spent if self._pods is not None else None
+        pages = {"/metrics": lambda: metrics.page(self._prober, spent)}
         self._server = await start_server(self._settings.listen, context, pages)
 
     # -- leaving ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -40,10 +40,25 @@ class ProbeCollector(Collector):
         yield from (up, sent, lost, rtt, last)
 
 
-def page(prober: Prober) -> Page:
-    """Prometheus' text format."""
+class StepCollector(Collector):
+    """Where the time of ADDs went, by step: see `pods.Pods.spent`."""
+
+    def __init__(self, spent: Mapping[str, tuple[int, float]]) -> None:
+        self._spent = spent
+
+    def collect(self) -> Iterator[Metric]:
+        steps = SummaryMetricFamily("isthmus_cni_add_seconds", "Steps of giving a Pod its interface.", labels=["step"])
+        for step, (count, seconds) in self._spent.items():
+            steps.add_metric([step], count_value=count, sum_value=seconds)
+        yield steps
+
+
+def page(prober: Prober, spent: Mapping[str, tuple[int, float]] | None = None) -> Page:
+    """Prometheus' text format; `spent` of an agent that serves Pods."""
     registry = CollectorRegistry()
     registry.register(ProbeCollector(prober))
+    if spent is not None:
+        registry.register(StepCollector(spent))
     return Page("200 OK", CONTENT_TYPE_LATEST, generate_latest(registry))
 
 

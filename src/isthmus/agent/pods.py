@@ -13,7 +13,9 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,6 +66,9 @@ class Pods:
         self._pulse = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
+        self.spent: dict[str, tuple[int, float]] = {}
+        """Step of an ADD -> how often it was done, and seconds in all: until OVN has the `port`; the `link` into the
+        Pod; its port on the `bridge`; until ovn-controller has `installed` it."""
 
     def look(self) -> None:
         """Something has changed in a database."""
@@ -146,10 +151,12 @@ class Pods:
         if taken := next((ids[IFNAME] for ids in self._marks() if _is_elsewhere(ids, request)), None):
             raise Refused(cni.ENVIRONMENT, f"CNI_IFNAME {request.ifname!r}: the Pod has one port, and it is {taken}")
         async with asyncio.timeout(PATIENCE):
-            wired = await self._until(lambda: self._wiring(request))
+            with self._timed("port"):
+                wired = await self._until(lambda: self._wiring(request))
             try:
                 await whole(self._plug(request, wired))
-                await self._until(lambda: self._installed(request) or self._withdrawn(request))
+                with self._timed("installed"):
+                    await self._until(lambda: self._installed(request) or self._withdrawn(request))
                 if self._withdrawn(request):
                     raise Refused(cni.AGAIN, f"OVN has the port {request.port} no longer: the Pod is gone")
             except BaseException:
@@ -159,8 +166,17 @@ class Pods:
 
     async def _plug(self, request: Request, wired: Wiring) -> None:
         await self._clear(lambda ids: ids.get("iface-id") == request.port or _is(ids, request))
-        await asyncio.to_thread(_link, request, wired, userspace=self._userspace())
-        await self._ovs.transact(self._plugged(request, wired), "isthmus agent")
+        with self._timed("link"):
+            await asyncio.to_thread(_link, request, wired, userspace=self._userspace())
+        with self._timed("bridge"):
+            await self._ovs.transact(self._plugged(request, wired), "isthmus agent")
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        count, seconds = self.spent.get(step, (0, 0.0))
+        self.spent[step] = count + 1, seconds + time.monotonic() - begin
 
     async def _delete(self, request: Request) -> None:
         """Nothing to do is done."""

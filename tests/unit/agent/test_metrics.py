@@ -17,6 +17,13 @@ def prober() -> Prober:
     return made
 
 
+def test_steps_of_an_add_where_pods_are_served() -> None:
+    text = metrics.page(Prober(), {"link": (2, 0.5)}).body.decode()
+    assert 'isthmus_cni_add_seconds_count{step="link"} 2.0' in text
+    assert 'isthmus_cni_add_seconds_sum{step="link"} 0.5' in text
+    assert "isthmus_cni" not in metrics.page(Prober()).body.decode()
+
+
 def test_counts_round_trips_and_state_are_in_the_text() -> None:
     text = metrics.page(prober()).body.decode()
     labels = '{address="10.2.0.1",probe="p1",subnet="odd \\"name\\""}'
