@@ -21,6 +21,8 @@ from isthmus.lab.pytest_plugin import unique_name
 from .steps import set_site
 
 Object = dict[str, Any]
+PATIENCE = 120.0
+"""Seconds that anything may take that a cluster does by itself."""
 TOLERANT = [{"operator": "Exists"}]
 """A node without a network plugin is not ready, and takes Pods that do not mind."""
 TWINS = ("red", "blue")
@@ -46,7 +48,7 @@ def delete(lab: Lab, kind: str, *words: str) -> None:
 
 
 def eventually(lab: Lab, true: Callable[[], bool], what: str) -> None:
-    until(true, what, lab.state.alive)
+    until(true, what, lab.state.alive, PATIENCE)
 
 
 def custom(kind: str, name: str, **spec: Any) -> Object:
