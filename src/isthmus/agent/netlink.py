@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
 import os
 import select
@@ -248,13 +249,23 @@ class Netlink:
                     continue
                 words = dict(_attributes(body[12:]))
                 to = words.get(1, b"\0" * (4 if family == socket.AF_INET else 16))
-                link = socket.if_indextoname(*struct.unpack("=I", words[4])) if kind == _UNICAST else ""
+                try:
+                    link = socket.if_indextoname(*struct.unpack("=I", words[4])) if kind == _UNICAST else ""
+                except OSError:  # the link has gone, and the route with it
+                    continue
                 via, source = (ip_address(words[n]) if n in words else None for n in (5, 7))
                 found.add(Way(ip_network((to, length)), link, via, source))
         return found
 
     def way(self, way: Way, on: bool = True) -> None:
-        """Make a route of ours, or remove it with on=False. Raises OSError."""
+        """Make a route of ours, or remove it with on=False: it may be gone, as it is with its link. Raises OSError."""
+        try:
+            self._way(way, on)
+        except OSError as error:
+            if on or error.errno not in (errno.ENODEV, errno.ESRCH):
+                raise
+
+    def _way(self, way: Way, on: bool) -> None:
         address = way.to.network_address
         kind = _UNICAST if way.link else _UNREACHABLE
         words = _attribute(1, address.packed) + _attribute(15, struct.pack("=I", TABLE))
