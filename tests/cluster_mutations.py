@@ -236,7 +236,7 @@ def _leaks() -> Iterator[Wrong]:
 def _nodes() -> Iterator[Wrong]:
     """Between nodes and Pods."""
     door, node = {"name": "isthmus-nodes.red.node"}, {"name": "node-n1"}
-    link, api = {"name": "isthmus-nodes.red.router"}, {"name": "isthmus-api.red-web"}
+    link = {"name": "isthmus-nodes.red.router"}
 
     def shut(name: str, columns: Mapping[str, Any], opens: bool = False) -> Wrong:
         return Wrong(name, (Update(LSP, door, columns),), "door", ("red",), LSP, opens)
@@ -258,17 +258,15 @@ def _nodes() -> Iterator[Wrong]:
     yield Wrong("a node's port for another node", (Update(LSP, node, {"options": {}}),), "node", ("n1",), LSP, True)
     moved = Insert(LSP, {"name": "node-n1", "type": "", "addresses": frozenset({NOBODY})}, WEB)
     yield Wrong("a node's port in a tenant's Subnet", (Delete(LSP, node), moved), "node", ("n1",), LSP, True)
-    yield Wrong("the API server's Service deleted", (Delete(BALANCER, api),), "service", ("red-web",))
-    for what, vips, opens in (
-        ("to somebody else", {"10.96.0.1:443": "10.1.0.99:6443"}, True),
-        ("at another port", {"10.96.0.1:444": "169.254.1.2:6443"}, False),
-        ("and one more", {"10.96.0.1:443": "169.254.1.2:6443", "10.96.0.2:80": "10.1.0.99:80"}, True),
-    ):
-        update = Update(BALANCER, api, {"vips": vips})
-        yield Wrong(f"the API server's Service {what}", (update,), "service", ("red-web",), BALANCER, opens)
-    way_out = Delete(ROUTE, {"key": "vpc.ovn-cluster/way-out/4"})
+    service = {"key": "vpc.red/to-node/10.96.0.1/32"}
+    yield Wrong("the way to the API server's Service deleted", (Delete(ROUTE, service),), "route", ("red",))
+    away = Update(ROUTE, service, {"nexthop": "10.1.0.99"})
+    yield Wrong("the way to the API server's Service to a Pod", (away,), "route", ("red",), "", True)
+    balancer = Insert(BALANCER, {"name": "new", "vips": {"10.96.0.2:80": "10.1.0.99:80"}}, WEB)
+    yield Wrong("a load balancer", (balancer,), "balancer", ("red-web",), BALANCER, True)
+    way_out = Delete(ROUTE, {"key": "vpc.ovn-cluster/to-node/0.0.0.0/0"})
     yield Wrong("the default Vpc's way out deleted", (way_out,), "route", ("ovn-cluster",))
-    away = Update(ROUTE, {"key": "vpc.ovn-cluster/way-out/4"}, {"nexthop": "10.16.0.77"})
+    away = Update(ROUTE, {"key": "vpc.ovn-cluster/to-node/0.0.0.0/0"}, {"nexthop": "10.16.0.77"})
     yield Wrong("the default Vpc's way out to a Pod", (away,), "route", ("ovn-cluster",), "", True)
 
 

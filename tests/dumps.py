@@ -90,7 +90,6 @@ def _read_networks(found: Any) -> Networks:
             frozenset(map(tuple, found["way"]["addresses"])),
             found["way"]["nodes"],
             found["way"]["home"],
-            found["way"]["service"],
         ),
     )
 
@@ -195,7 +194,6 @@ def _networks(found: Networks) -> dict[str, Any]:
             "addresses": sorted(map(list, found.way.addresses)),
             "nodes": dict(found.way.nodes),
             "home": found.way.home,
-            "service": dict(found.way.service),
         },
     }
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from isthmus.agent.hostpath import NODE_DEVICE, OUT_DEVICE, tenant_device
-from isthmus.compile.nodes import API_PORT, NODE
+from isthmus.compile.nodes import NODE
 from isthmus.lab import spec
+from isthmus.lab.kubernetes.cluster import API_PORT
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 
@@ -168,6 +169,7 @@ def test_a_node_is_no_way_from_one_vpc_to_another_nor_into_itself(cluster: Lab) 
         "the node's kubelet": (node, 10250),
         "the kubelet by the door": (str(NODE[0].ip), 10250),
         "the API server by its own address": (cluster.site("cluster").address, API_PORT),
+        "another port of its Service": (SERVICE, 10250),
     }
     heard = {what: answers(cluster, "red", "on-n1", *where) for what, where in targets.items()}
     assert not any("HTTP" in found or "on-n" in found or "victim" in found for found in heard.values()), heard

@@ -15,8 +15,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from isthmus.agent.netlink import Address, Interface, Network, Way
 from isthmus.compile.networks import GATEWAYS, IN_VPC, MTU, NAT, ROUTES, UID
-from isthmus.compile.nodes import API, API_PORT, VPC
-from isthmus.compile.nodes import NODE as DOOR
+from isthmus.compile.nodes import API, SERVICE, VPC
 from isthmus.model.intent import DEFAULT_MTU
 from isthmus.model.networks import DEFAULT_VPC
 from isthmus.model.rows import Record
@@ -25,6 +24,10 @@ NODE_DEVICE, OUT_DEVICE = "ovn0", "isthmus0"
 """Of the default VPC; the first is called as in Kube-OVN."""
 TENANT = "isv"
 """Names of doors into other VPCs begin so."""
+MARK = "0x6973"
+"""Of connections that the node makes to API servers for Pods."""
+Socket = tuple[Address, int]
+"""Address and port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +91,12 @@ def host_path(bindings: Iterable[Record], names: frozenset[str]) -> HostPath:
         doors.append(own)
     routes = set(_routes(tenants, {v: pods[v] for v in tenants}, behind))
     routes |= {way for to in behind if own is not None and (way := own.way(to))}
-    api = _endpoints(next((_map(row["external_ids"]).get(API, "") for row in links.values()), ""))
     if not doors:
         return HostPath()
+    said = next((_map(row["external_ids"]) for row in links.values()), {})
+    service, api = _sockets(said.get(SERVICE, "")), _sockets(said.get(API, ""))
     forward = frozenset(n.version for n in nat) | frozenset(a.version for a, _ in api)
-    rules = "\n".join(_rules(api, nat, behind)) + "\n"
+    rules = "\n".join(_rules(service, api, nat, behind)) + "\n"
     return HostPath(tuple(sorted(doors, key=lambda d: d.device)), frozenset(routes), rules, forward)
 
 
@@ -117,7 +121,7 @@ def _routes(doors: Mapping[str, Door], pods: Mapping[str, set[Address]], shared:
         yield (candidates[0].way(to) if alone else None) or Way(to)
 
 
-def _rules(api: list[tuple[Address, int]], nat: list[Network], behind: list[Network]) -> Iterator[str]:
+def _rules(service: list[Socket], api: list[Socket], nat: list[Network], behind: list[Network]) -> Iterator[str]:
     """Nothing goes from one VPC to another, and into the node nothing but what it asked for.
 
     What comes out of a tenant's door is stopped before anybody else's rules could send it on.
@@ -129,8 +133,8 @@ def _rules(api: list[tuple[Address, int]], nat: list[Network], behind: list[Netw
     yield "chain prerouting {"
     yield "type filter hook prerouting priority mangle; policy accept;"
     yield f"iifname {tenants} ct state established,related accept"
-    for own in DOOR:
-        yield f"iifname {tenants} {_ip(own)} daddr {own.ip} tcp dport {API_PORT} accept"
+    for vip, port in service:
+        yield f"iifname {tenants} {_ip(vip.version)} daddr {vip} tcp dport {port} accept"
     yield f"iifname {tenants} icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept"
     yield f"iifname {tenants} drop"
     yield "}"
@@ -140,27 +144,28 @@ def _rules(api: list[tuple[Address, int]], nat: list[Network], behind: list[Netw
     yield "}"
     yield "chain dstnat {"
     yield "type nat hook prerouting priority dstnat - 10; policy accept;"
-    for own in DOOR:
-        servers = [(a, port) for a, port in api if a.version == own.version]
-        choice = ", ".join(f"{number} : {a} . {port}" for number, (a, port) in enumerate(servers))
+    for vip, port in service:
+        servers = [(address, number) for address, number in api if address.version == vip.version]
+        choice = ", ".join(f"{turn} : {address} . {number}" for turn, (address, number) in enumerate(servers))
         if servers:
-            to = f"dnat {_ip(own)} addr . port to numgen random mod {len(servers)} map {{ {choice} }}"
-            yield f"iifname {ours} {_ip(own)} daddr {own.ip} tcp dport {API_PORT} {to}"
+            ip = _ip(vip.version)
+            to = f"dnat {ip} addr . port to numgen random mod {len(servers)} map {{ {choice} }}"
+            yield f"iifname {ours} {ip} daddr {vip} tcp dport {port} ct mark set {MARK} {to}"
     yield "}"
     yield "chain srcnat {"
     yield "type nat hook postrouting priority srcnat; policy accept;"
-    for own in DOOR:
-        yield f"ct original {_ip(own)} daddr {own.ip} masquerade"
-        sources, inside = (_set(n for n in some if n.version == own.version) for some in (nat, behind))
+    yield f"ct mark {MARK} masquerade"
+    for version in (4, 6):
+        sources, inside = (_set(n for n in some if n.version == version) for some in (nat, behind))
         if sources:
-            out = f'oifname != {{ "{NODE_DEVICE}", "{OUT_DEVICE}" }}'
-            yield f"{out} {_ip(own)} saddr {sources} {_ip(own)} daddr != {inside} masquerade"
+            ip, out = _ip(version), f'oifname != {{ "{NODE_DEVICE}", "{OUT_DEVICE}" }}'
+            yield f"{out} {ip} saddr {sources} {ip} daddr != {inside} masquerade"
     yield "}"
     yield "}"
 
 
-def _ip(of: Interface) -> str:
-    return "ip" if of.version == 4 else "ip6"
+def _ip(version: int) -> str:
+    return "ip" if version == 4 else "ip6"
 
 
 def _set(networks: Iterable[Network]) -> str:
@@ -191,7 +196,7 @@ def _networks(text: str) -> Iterator[Network]:
     return map(ip_network, text.split())
 
 
-def _endpoints(text: str) -> list[tuple[Address, int]]:
+def _sockets(text: str) -> list[Socket]:
     pairs = [part.split() for part in text.split(",") if part]
     return [(ip_address(address), int(port)) for address, port in pairs]
 

@@ -139,7 +139,7 @@ class Estate:
         if api == self._api:
             return set()
         self._api = api
-        return {*map(rows.of_vpc, self._known.vpcs), *map(rows.of_subnet, self._known.subnets)}
+        return set(map(rows.of_vpc, self._known.vpcs))
 
     def set_slots(self, slots: Mapping[str, range]) -> None:
         """NAMESPACE/NAME of every StatefulSet -> ordinals of its members."""
@@ -322,9 +322,7 @@ class Estate:
             link = nodes.link_rows(self._site, self._owner, vpc, self._api)
             return [*rows.vpc_rows(self._site, vpc), *link]
         if kind == "subnet" and name in self._known.subnets:
-            subnet = self._known.subnets[name]
-            api = nodes.api_rows(self._site, subnet, self._api)
-            return [*rows.subnet_rows(self._site, self._owner, subnet), *api]
+            return list(rows.subnet_rows(self._site, self._owner, self._known.subnets[name]))
         if kind == "pod" and (held := self._held.get(name.replace(".", "/", 1))):
             pod, where = held
             lease = self._pools[where].lease(key(pod))

@@ -126,5 +126,5 @@ def _port(site: str, pod: Pod, lease: Lease, subnet: Subnet, more: Mapping[str, 
     return Row(nb(site), "Logical_Switch_Port", key, columns, on_switch(subnet.name), path)
 
 
-def on_switch(subnet: str, column: str = "ports") -> Parent:
-    return Parent("Logical_Switch", column, key=f"{of_subnet(subnet)}/switch")
+def on_switch(subnet: str) -> Parent:
+    return Parent("Logical_Switch", "ports", key=f"{of_subnet(subnet)}/switch")

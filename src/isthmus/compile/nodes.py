@@ -9,23 +9,21 @@ is needed for a node, and no node is a way from one VPC to another. ADR 0021.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Interface, IPv6Interface, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_network
 
 from isthmus.compile import names
-from isthmus.compile.networks import GATEWAYS, of_subnet, of_vpc, on_switch
+from isthmus.compile.networks import GATEWAYS, of_vpc
 from isthmus.model.facts import Interface
-from isthmus.model.networks import DEFAULT_VPC, NODES_SUBNET, Api, Subnet, Vpc
+from isthmus.model.networks import DEFAULT_VPC, Api, Route, Vpc
 from isthmus.model.rows import Parent, Row, Value, nb
 
 ROUTER: tuple[Interface, ...] = (IPv4Interface("169.254.1.1/30"), IPv6Interface("fd69:7376::1/126"))
 NODE: tuple[Interface, ...] = (IPv4Interface("169.254.1.2/30"), IPv6Interface("fd69:7376::2/126"))
 """Both ends of the link, the same in every VPC and on every node: outside of the ranges of Interconnects' links."""
 
-API_PORT = 6443
-"""Where a node takes requests to the API server that came through a VPC."""
-
-VPC, API = "isthmus:vpc", "isthmus:api"
-"""external_ids of the localport: the VPC that it is a way into; where API servers are, `ADDRESS PORT` each."""
+VPC, SERVICE, API = "isthmus:vpc", "isthmus:service", "isthmus:api"
+"""external_ids of the localport: the VPC that it is a way into; where the API server's Service is, and where API
+servers are, `ADDRESS PORT` each."""
 
 
 def link_rows(site: str, owner: str, vpc: Vpc, api: Api) -> Iterator[Row]:
@@ -57,50 +55,26 @@ def link_rows(site: str, owner: str, vpc: Vpc, api: Api) -> Iterator[Row]:
         "external_ids": {
             VPC: vpc.name,
             GATEWAYS: " ".join(map(str, ROUTER)),
+            SERVICE: ",".join(f"{address} {api.port}" for address in api.vips),
             API: ",".join(f"{address} {port}" for address, port in api.endpoints),
         },
     }
     yield Row(nb(site), "Logical_Switch_Port", f"{group}/nodes-node", door, on_link, path)
-    if vpc.name == DEFAULT_VPC:
-        yield from _way_out(site, vpc)
-
-
-def _way_out(site: str, vpc: Vpc) -> Iterator[Row]:
-    """Pods of the default VPC leave it through their node, where nobody has routed them elsewhere."""
-    group = of_vpc(vpc.name)
     parent = Parent("Logical_Router", "static_routes", key=f"{group}/router")
+    for route in routes(vpc, api):
+        columns: Mapping[str, Value] = {
+            "ip_prefix": str(route.prefix),
+            "nexthop": str(route.nexthop),
+            "policy": "dst-ip",
+        }
+        yield Row(nb(site), "Logical_Router_Static_Route", f"{group}/to-node/{route.prefix}", columns, parent, path)
+
+
+def routes(vpc: Vpc, api: Api) -> Iterator[Route]:
+    """What goes to the Pod's own node: the API server's Service, and from the default VPC whatever is not routed."""
     routed = {route.prefix for route in vpc.routes if route.by == "dst"}
     for own in NODE:
-        everything = ip_network("0.0.0.0/0" if own.version == 4 else "::/0")
-        if everything not in routed:
-            columns: Mapping[str, Value] = {"ip_prefix": str(everything), "nexthop": str(own.ip), "policy": "dst-ip"}
-            key = f"{group}/way-out/{own.version}"
-            yield Row(nb(site), "Logical_Router_Static_Route", key, columns, parent, f"Vpc/{vpc.name}")
-
-
-def api_rows(site: str, subnet: Subnet, api: Api) -> Iterator[Row]:
-    """The Service `default/kubernetes` for Pods of a Subnet: by their node, for no VPC has a way to an API server.
-
-    Nodes need none, and theirs must have none: conntrack would meet answers there to what went out by another door.
-    """
-    found = {}
-    if subnet.name == NODES_SUBNET:
-        return
-    for vip in api.vips:
-        door = next(a for a in NODE if a.version == vip.version)
-        if any(a.version == vip.version for a, _ in api.endpoints):
-            found[_socket(ip_interface(vip), api.port)] = _socket(door, API_PORT)
-    if found:
-        group = of_subnet(subnet.name)
-        columns: Mapping[str, Value] = {"name": f"isthmus-api.{subnet.name}", "vips": found, "protocol": "tcp"}
-        parent = on_switch(subnet.name, "load_balancer")
-        yield Row(nb(site), "Load_Balancer", f"{group}/api", columns, parent, "Service/default/kubernetes")
-
-
-def _socket(address: Interface, port: int) -> str:
-    """As `Load_Balancer` has it in `vips` (ovn-nb(5)).
-
-    >>> _socket(IPv6Interface("fd00::1"), 443)
-    '[fd00::1]:443'
-    """
-    return f"{address.ip}:{port}" if address.version == 4 else f"[{address.ip}]:{port}"
+        wanted = [ip_network(vip) for vip in api.vips if vip.version == own.version and api.reached(own.version)]
+        if vpc.name == DEFAULT_VPC:
+            wanted.append(ip_network("0.0.0.0/0" if own.version == 4 else "::/0"))
+        yield from (Route(prefix, own.ip, "dst") for prefix in wanted if prefix not in routed)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_network
 
 from isthmus.backends.kubernetes import read
 from isthmus.backends.kubernetes.cluster import Cluster
@@ -17,8 +16,8 @@ from isthmus.compile import bindings
 from isthmus.compile import nodes as ways
 from isthmus.compile.networks import port_name
 from isthmus.errors import Problem
-from isthmus.model.intent import Address, Site
-from isthmus.model.networks import DEFAULT_VPC, NODES_SUBNET, Api, Namespace, Pod, Route, Subnet, Vpc
+from isthmus.model.intent import Site
+from isthmus.model.networks import NODES_SUBNET, Api, Namespace, Pod, Subnet, Vpc
 from isthmus.model.rows import Snapshot
 from isthmus.verify.cluster import Home, Networks, Resident, Way
 from isthmus.verify.place import Place
@@ -118,39 +117,19 @@ def networks(site: str, rows: Snapshot, objects: Objects, before: Crowd, after: 
         site=site,
         homes=tuple(_home(site, routers, known.subnets[name]) for name in sorted(known.subnets)),
         residents=tuple(_resident(here[name], objects.namespaces, known) for name in sorted(here)),
-        routes={name: tuple(_routes(vpc)) for name, vpc in known.vpcs.items()},
+        routes={name: (*vpc.routes, *ways.routes(vpc, objects.api)) for name, vpc in known.vpcs.items()},
         moving=frozenset(ports),
-        way=_way(objects.api, known, before.nodes & after.nodes),
+        way=_way(known, before.nodes & after.nodes),
     )
 
 
-def _routes(vpc: Vpc) -> Iterator[Route]:
-    """What a Vpc says; the default one leads everything else to the Pod's own node."""
-    yield from vpc.routes
-    routed = {route.prefix for route in vpc.routes if route.by == "dst"}
-    for prefix in map(ip_network, ("0.0.0.0/0", "::/0")) if vpc.name == DEFAULT_VPC else ():
-        if prefix not in routed:
-            yield Route(prefix, next(a.ip for a in ways.NODE if a.version == prefix.version), "dst")
-
-
-def _way(api: Api, known: bindings.Networks, nodes: frozenset[str]) -> Way:
-    service = {
-        f"{_host(vip)}:{api.port}": f"{_host(door.ip)}:{ways.API_PORT}"
-        for vip in api.vips
-        for door in ways.NODE
-        if vip.version == door.version and any(a.version == vip.version for a, _ in api.endpoints)
-    }
+def _way(known: bindings.Networks, nodes: frozenset[str]) -> Way:
     return Way(
         doors={name: f"isthmus-nodes.{name}.node" for name in known.vpcs},
         addresses=frozenset((a.version, int(a.ip)) for a in ways.NODE),
         nodes={name: port_name("", name) for name in nodes} if NODES_SUBNET in known.subnets else {},
         home=NODES_SUBNET,
-        service=service,
     )
-
-
-def _host(address: Address) -> str:
-    return f"{address}" if address.version == 4 else f"[{address}]"
 
 
 def _home(site: str, routers: Mapping[str, str], subnet: Subnet) -> Home:

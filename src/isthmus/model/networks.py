@@ -98,6 +98,10 @@ class Api:
     port: int = 0
     endpoints: tuple[tuple[Address, int], ...] = ()
 
+    def reached(self, version: int) -> bool:
+        """There is an API server with an address of that IP version."""
+        return any(address.version == version for address, _ in self.endpoints)
+
 
 @dataclass(frozen=True, slots=True)
 class Pod:

@@ -47,14 +47,12 @@ class Way:
     doors      name of a Vpc -> the port by which a Pod's own node is in it
     addresses  (family, number) of each of these ports, the same in every Vpc
     nodes      name of a node -> its port in the Subnet `home`
-    service    `vips` of the load balancer that every other Subnet has: the API server's Service, by the door
     """
 
     doors: Mapping[str, str]
     addresses: frozenset[tuple[int, int]]
     nodes: Mapping[str, str]
     home: str
-    service: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
-"""How a cluster's nodes meet its Pods: their own ports, the door that every Vpc has, the API server's Service."""
+"""How a cluster's nodes meet its Pods: their own ports, and the door that every Vpc has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from isthmus.verify.cluster import Resident
-from isthmus.verify.columns import mapping, text
+from isthmus.verify.columns import mapping
 from isthmus.verify.fault import Fault, Ground
 from isthmus.verify.path import RowRef
 from isthmus.verify.residents import amiss, doubles, owned
@@ -59,17 +59,13 @@ def _shut(ground: Ground, port: SwitchPort) -> Iterator[str]:
         yield "the nodes' door has other addresses than nodes answer for"
 
 
-def services(ground: Ground) -> Iterator[Fault]:
-    """What load balancers in the way of a Subnet do: the API server's Service, and nothing else."""
+def balancers(ground: Ground) -> Iterator[Fault]:
+    """Nobody's: no object wants one in the way of a Subnet."""
     for uuid, home in ground.of_switch.items():
-        wanted = {} if home.place.name == ground.networks.way.home else ground.networks.way.service
         router = ground.zone.routers.get(home.place.vpc)
-        balancers = [*ground.zone.switches[uuid].balancers, *(router.balancers if router is not None else ())]
-        records = {b: r for b in balancers if (r := ground.zone.table("Load_Balancer").get(b))}
-        found = {vip: b for b, r in records.items() for vip in mapping(r.get("vips"))}
-        for vip in sorted(wanted.keys() | found.keys()):
-            record = records[found[vip]] if vip in found else {}
-            to, should = mapping(record.get("vips")).get(vip, "nobody"), wanted.get(vip, "nobody")
-            if to != should or text(record.get("protocol")) not in ("", "tcp"):
-                row = ground.zone.ref("Load_Balancer", found[vip]) if vip in found else ground.zone.switches[uuid].row
-                yield ground.fault("service", home.place.name, row, f"what is for {vip} goes to {to}, not to {should}")
+        there = [*ground.zone.switches[uuid].balancers, *(router.balancers if router is not None else ())]
+        for found in there:
+            vips = mapping(ground.zone.table("Load_Balancer").get(found, {}).get("vips"))
+            for vip, to in sorted(vips.items()):
+                row, reason = ground.zone.ref("Load_Balancer", found), f"what is for {vip} goes to {to}"
+                yield ground.fault("balancer", home.place.name, row, f"{reason}, and no object says so")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 from isthmus.verify.cluster import Networks
-from isthmus.verify.doorways import doors, nodes, services
+from isthmus.verify.doorways import balancers, doors, nodes
 from isthmus.verify.fault import Fault, Ground
 from isthmus.verify.reach import World
 from isthmus.verify.residents import residents
@@ -18,5 +18,5 @@ def faults(world: World, networks: Networks) -> tuple[Fault, ...]:
     if networks.site not in world.zones:
         return ()
     ground = Ground(world, networks)
-    asked = (subnets, routes, strangers, nodes, doors, services, residents)
+    asked = (subnets, routes, strangers, nodes, doors, balancers, residents)
     return tuple(chain.from_iterable(ask(ground) for ask in asked))

@@ -18,8 +18,8 @@ def pod(name: str, vpc: str, *addresses: str, node: str = "n1") -> Row:
 
 
 def link(vpc: str, api: str = "192.0.2.1 6443") -> Row:
-    gateways = "169.254.1.1/30 fd69:7376::1/126"
-    ids = {"isthmus:vpc": vpc, "isthmus:gateways": gateways, "isthmus:api": api}
+    gateways, service = "169.254.1.1/30 fd69:7376::1/126", "10.96.0.1 443,fd00:96::1 443"
+    ids = {"isthmus:vpc": vpc, "isthmus:gateways": gateways, "isthmus:api": api, "isthmus:service": service}
     return row(f"isthmus-nodes.{vpc}.node", "0a:00:00:00:00:02 169.254.1.2 fd69:7376::2", ids, type="localport")
 
 
@@ -97,7 +97,8 @@ def test_who_leaves_with_the_nodes_address() -> None:
 
 def test_requests_to_api_servers_are_spread_over_those_of_their_family() -> None:
     found = path(link(DEFAULT_VPC, "192.0.2.1 6443,192.0.2.2 6444,2001:db8::1 6443"), node())
-    assert "numgen random mod 2 map { 0 : 192.0.2.1 . 6443, 1 : 192.0.2.2 . 6444 }" in found.rules
+    choice = "numgen random mod 2 map { 0 : 192.0.2.1 . 6443, 1 : 192.0.2.2 . 6444 }"
+    assert f"ip daddr 10.96.0.1 tcp dport 443 ct mark set 0x6973 dnat ip addr . port to {choice}" in found.rules
     assert "numgen random mod 1 map { 0 : 2001:db8::1 . 6443 }" in found.rules
     assert found.forward == {4, 6}
     assert "dnat" not in path(link(DEFAULT_VPC, ""), node()).rules

@@ -1,4 +1,4 @@
-"""How nodes meet Pods: a link into every VPC, and the API server's Service on every Subnet."""
+"""How nodes meet Pods: a link into every VPC, and what goes by it."""
 
 from __future__ import annotations
 
@@ -61,30 +61,28 @@ def test_every_vpc_has_the_same_link_to_its_nodes() -> None:
 def test_who_is_in_the_default_vpc_leaves_it_through_the_node_unless_routed_elsewhere() -> None:
     made = estate()
     routes = {r.columns["ip_prefix"]: r.columns["nexthop"] for r in of_table(made, f"vpc.{DEFAULT_VPC}", ROUTE)}
-    assert routes == {"0.0.0.0/0": "169.254.1.2", "::/0": "fd69:7376::2"}
-    assert not of_table(made, "vpc.red", ROUTE)
+    assert routes == {"0.0.0.0/0": "169.254.1.2", "10.96.0.1/32": "169.254.1.2", "::/0": "fd69:7376::2"}
     own = Route(ip_network("0.0.0.0/0"), ip_address("10.16.0.254"), "dst")
     made.set_networks(VPCS | {DEFAULT_VPC: Vpc(DEFAULT_VPC, routes=(own,))}, SUBNETS)
     routes = {r.columns["ip_prefix"]: r.columns["nexthop"] for r in of_table(made, f"vpc.{DEFAULT_VPC}", ROUTE)}
-    assert routes == {"0.0.0.0/0": "10.16.0.254", "::/0": "fd69:7376::2"}
+    assert routes == {"0.0.0.0/0": "10.16.0.254", "10.96.0.1/32": "169.254.1.2", "::/0": "fd69:7376::2"}
 
 
 ROUTE = "Logical_Router_Static_Route"
 
 
-def test_the_service_is_on_every_subnet_but_the_nodes() -> None:
+def test_the_api_servers_service_is_by_the_node_in_every_vpc() -> None:
     made = estate()
-    for name in (DEFAULT_SUBNET, "plain", "web"):
-        (balancer,) = of_table(made, f"subnet.{name}", "Load_Balancer")
-        assert balancer.columns["vips"] == {"10.96.0.1:443": "169.254.1.2:6443"}
-    assert not of_table(made, f"subnet.{NODES_SUBNET}", "Load_Balancer")
+    for vpc in ("red", DEFAULT_VPC):
+        routes = {r.columns["ip_prefix"]: r.columns["nexthop"] for r in of_table(made, f"vpc.{vpc}", ROUTE)}
+        assert routes["10.96.0.1/32"] == "169.254.1.2"
 
 
 def test_no_service_without_an_api_server_of_its_family() -> None:
     made = estate()
     touched = made.set_api(Api((ip_address("10.96.0.1"),), 443, ((ip_address("2001:db8::1"), 6443),)))
-    assert {"subnet.web", "vpc.red"} <= touched
-    assert not of_table(made, "subnet.web", "Load_Balancer")
+    assert touched == {"vpc.red", f"vpc.{DEFAULT_VPC}"}
+    assert not of_table(made, "vpc.red", ROUTE)
     assert made.set_api(Api((ip_address("10.96.0.1"),), 443, ((ip_address("2001:db8::1"), 6443),))) == set()
 
 

@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TypeVar
 
-from isthmus.backends.ovsdb.tables import HANGING, PARENTS
+from isthmus.backends.ovsdb.tables import PARENTS
 from isthmus.model.rows import INSTALLATION, KEY, OWNER, Record
 
 Ref = tuple[str, str]
 """A row as (table, uuid)."""
 
 _COLUMNS: dict[str, list[str]] = defaultdict(list)
-for _table, _column in (*PARENTS, *HANGING):
+for _table, _column in PARENTS:
     _COLUMNS[_table].append(_column)
 
 Key = TypeVar("Key")
@@ -135,9 +135,8 @@ def _discard(sets: dict[Key, set[str]], key: Key, uuid: str) -> None:
 
 
 def _gone(before: Record, after: Record | None, column: str) -> Iterable[str]:
-    """Elements of a set column that `before` has and `after` has not; none of a column that is not read."""
-    nothing: frozenset[str] = frozenset()
-    had, has = before.get(column, nothing), after.get(column) if after else None
+    """Elements of a set column that `before` has and `after` has not."""
+    had, has = before.get(column), after.get(column) if after else None
     assert isinstance(had, frozenset)
     return had - has if isinstance(has, frozenset) else had  # type: ignore[return-value]
 

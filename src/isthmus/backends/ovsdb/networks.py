@@ -9,7 +9,7 @@ from isthmus.backends.changes import Change
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.store import Store
-from isthmus.backends.ovsdb.tables import NORTHBOUND_OF_CLUSTER, SOUTHBOUND, southbound_where
+from isthmus.backends.ovsdb.tables import NORTHBOUND, SOUTHBOUND, southbound_where
 from isthmus.backends.ovsdb.write import counted, operations
 from isthmus.model.intent import Site
 from isthmus.model.rows import KEY, OWNER, Record
@@ -27,12 +27,11 @@ class NetworkStore(Store):
         self.owner = owner_of(site.name)
         self._touched: set[str] = set()
         index = Index(self.owner)
-        ours = ["external_ids", "includes", ["map", [[OWNER, self.owner]]]]
         nb = Client(
             site.northbound,
             "OVN_Northbound",
-            NORTHBOUND_OF_CLUSTER,
-            where={table: [ours] for table in ("Logical_Switch_Port", "Load_Balancer")},
+            NORTHBOUND,
+            where={"Logical_Switch_Port": [["external_ids", "includes", ["map", [[OWNER, self.owner]]]]]},
             # Capitals: no owner of a Fabric has any.
             lock=f"isthmus_Networks_{site.name.replace('-', '_')}",
             changed=self._changed,

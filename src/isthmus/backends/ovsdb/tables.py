@@ -26,12 +26,6 @@ NORTHBOUND = {
     "Gateway_Chassis": ("name", "chassis_name", "priority", "options", "external_ids"),
 }  # fmt: skip
 
-NORTHBOUND_OF_CLUSTER = NORTHBOUND | {
-    "Logical_Switch": (*NORTHBOUND["Logical_Switch"], "load_balancer"),
-    "Load_Balancer": ("name", "vips", "protocol", "external_ids"),
-}
-"""Where we keep a cluster's own networks as well."""
-
 SOUTHBOUND = {
     "SB_Global": ("external_ids",),
     "Chassis": ("name", "hostname", "other_config"),
@@ -85,9 +79,6 @@ PARENTS = {
     ("Logical_Router_Port", "gateway_chassis"): "Gateway_Chassis",
 }
 """(parent table, set column) -> child table. Children live by this reference alone: they are not root tables."""
-
-HANGING = {("Logical_Switch", "load_balancer"): "Load_Balancer"}
-"""The same for rows of root tables, which live without it: they are deleted, and the set forgets them by itself."""
 
 DEFAULTS: Mapping[str, Mapping[str, Value]] = {
     "Logical_Router": {"enabled": None, "options": EMPTY_MAP},
