@@ -32,6 +32,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "pods": ("bench.pods", "rate", 10),
     "passes": ("bench.pods", "passes", 3),
     "attach": ("bench.attach", "attach", 100),
+    "between": ("bench.between", "between", 10),
 }
 """Name -> module, function, samples by default."""
 

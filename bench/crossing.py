@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import struct
 import subprocess
 import time
-from collections.abc import Iterator
-from statistics import median
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import yaml
 
 from bench import direct, inlab
+from bench.echo import ECHOES, round_trip
 from bench.joining import order
 from bench.report import Aim, Row, compared, progress, single
-from isthmus.agent.namespaces import inside
 from isthmus.lab.lab import Lab
-from isthmus.lab.packets import icmp
 from isthmus.lab.traffic import Stream
 
-ECHOES = 200
 TCP_SECONDS = 2
 GATEWAYS = {"cloud": ("cloud-1", "cloud-2"), "cluster": ("cluster-1", "cluster-2")}
 WAY = {"ours": ("cloud-a-web-2", "cluster-a-pods-2"), "theirs": ("cloud-b-web-2", "cluster-b-pods-2")}
@@ -69,34 +64,31 @@ def _same_gateways(lab: Lab) -> None:
 
 
 def _round_trip(lab: Lab, source: str, target: str) -> float:
-    """Microseconds: the median of many echoes, one after the other."""
-    address = next(a.ip for a in lab.machine(target).addresses if a.version == 4)
-    with inside(lab.state.path(source)):
-        wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-    times = []
-    with wire:
-        wire.settimeout(1.0)
-        number = os.getpid() & 0xFFFF
-        for sequence in range(ECHOES):
-            rest = struct.pack("!HH", number, sequence)
-            begin = time.perf_counter()
-            wire.sendto(icmp(address, address, 8, 0, rest, bytes(56)), (str(address), 0))
-            while True:
-                answer = wire.recv(2048)
-                if answer[20] == 0 and answer[24:28] == rest:
-                    break
-            times.append(time.perf_counter() - begin)
-    return median(times) * 1e6
+    return round_trip(lab.state.path(source), _address(lab, target))
 
 
 def _throughput(lab: Lab, source: str, target: str) -> float:
+    def run(where: str, argv: list[str]) -> subprocess.Popen[str]:
+        return lab.popen(where, argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    return throughput(partial(run, source), partial(run, target), _address(lab, target))
+
+
+def _address(lab: Lab, name: str) -> str:
+    return next(str(a.ip) for a in lab.machine(name).addresses if a.version == 4)
+
+
+Run = Callable[[list[str]], "subprocess.Popen[str]"]
+"""Starts a command somewhere, its output in a pipe."""
+
+
+def throughput(source: Run, target: Run, address: str) -> float:
     """Megabits per second that a TCP flow brings to its receiver."""
-    address = next(a.ip for a in lab.machine(target).addresses if a.version == 4)
-    server = lab.popen(target, ["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = target(["iperf3", "-s", "-1"])
     try:
         time.sleep(0.3)
-        done = lab.exec(source, ["iperf3", "-c", str(address), "-t", str(TCP_SECONDS), "-J"], timeout=30)
-        return float(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e6
+        said, _ = source(["iperf3", "-c", address, "-t", str(TCP_SECONDS), "-J"]).communicate(timeout=30)
+        return float(json.loads(said)["end"]["sum_received"]["bits_per_second"]) / 1e6
     finally:
         server.terminate()
         server.wait()
