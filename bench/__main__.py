@@ -33,6 +33,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "passes": ("bench.pods", "passes", 3),
     "attach": ("bench.attach", "attach", 100),
     "between": ("bench.between", "between", 10),
+    "running": ("bench.running", "running", 10),
 }
 """Name -> module, function, samples by default."""
 

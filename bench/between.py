@@ -55,11 +55,11 @@ def between(rounds: int) -> Iterator[Row]:
         peer = "plain ports of a switch, same hosts"
         (times, rates), (plain_times, plain_rates) = found["pods"], found["plain"]
         yield compared(
-            f"pods-round-trip-{way}", "us", times, plain_times, command=f"median of {ECHOES} ICMP echoes", peer=peer,
+            f"pod-to-pod-round-trip-{way}", "us", times, plain_times, command=f"median of {ECHOES} ICMP echoes", peer=peer,
             aim=Aim("<=", 1.05, "x"),
         )  # fmt: skip
         yield compared(
-            f"pods-throughput-{way}", "Mbit/s", rates, plain_rates, command=f"iperf3 -t {TCP_SECONDS}", peer=peer,
+            f"pod-to-pod-throughput-{way}", "Mbit/s", rates, plain_rates, command=f"iperf3 -t {TCP_SECONDS}", peer=peer,
             aim=Aim(">=", 0.97, "x"),
         )  # fmt: skip
 
