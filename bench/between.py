@@ -55,8 +55,8 @@ def between(rounds: int) -> Iterator[Row]:
         peer = "plain ports of a switch, same hosts"
         (times, rates), (plain_times, plain_rates) = found["pods"], found["plain"]
         yield compared(
-            f"pod-to-pod-round-trip-{way}", "us", times, plain_times, command=f"median of {ECHOES} ICMP echoes", peer=peer,
-            aim=Aim("<=", 1.05, "x"),
+            f"pod-to-pod-round-trip-{way}", "us", times, plain_times, peer=peer,
+            command=f"median of {ECHOES} ICMP echoes", aim=Aim("<=", 1.05, "x"),
         )  # fmt: skip
         yield compared(
             f"pod-to-pod-throughput-{way}", "Mbit/s", rates, plain_rates, command=f"iperf3 -t {TCP_SECONDS}", peer=peer,
