@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -263,8 +264,10 @@ def test_status_tells_whether_there_can_be_an_add(runtime: Runtime) -> None:
     try:
         assert runtime.tool("status", ONE).returncode != 0
         assert code(runtime.plugin("STATUS", config())) == cni.UNAVAILABLE
-        assert code(runtime.plugin("ADD", config(), ONE)) == cni.AGAIN
-        assert code(runtime.plugin("DEL", config(), TWO)) == cni.AGAIN
+        # Each waits for an agent that may come back.
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(runtime.plugin, *words) for words in (("ADD", config(), ONE), ("DEL", config(), TWO))]
+            assert [code(each.result()) for each in asked] == [cni.AGAIN, cni.AGAIN]
     finally:
         agent.start()
     eventually(runtime.lab, lambda: runtime.tool("status", ONE).returncode == 0, "the agent serves again")
