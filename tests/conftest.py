@@ -8,8 +8,9 @@ import pytest
 
 
 def pytest_sessionstart() -> None:
-    """A shell lets what it starts in the background ignore interrupts, and so would every process that we interrupt."""
+    """Shells and nohup let what they start ignore signals, and so would every process that we send one."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(trylast=True)

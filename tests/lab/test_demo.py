@@ -153,7 +153,8 @@ def test_the_lab_of_a_scenario_has_twins_and_controls(scenario: Scenario) -> Non
     subnets = [s for site in found.sites for s in site.subnets]
     for subnet in subnets:
         assert len({m.host for m in subnet.machines}) == len(subnet.machines) >= 2
-    one, other = ({(s.site, s.cidrs) for s in subnets if s.tenant == t} for t in found.file.tenant_names)
+    types = {site.name: site.site.type for site in found.sites}
+    one, other = ({(types[s.site], s.cidrs) for s in subnets if s.tenant == t} for t in found.file.tenant_names)
     assert one == other
     assert scenario.cut.subnet in {s.name for s in subnets}
 
