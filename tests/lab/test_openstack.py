@@ -132,6 +132,24 @@ def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> No
     use(lab)
 
 
+def test_the_address_group_follows_what_the_far_side_lists(lab: Lab) -> None:
+    """Rules that name it let in who was added, and nobody who was taken out."""
+
+    def peers() -> set[str]:
+        groups = lab.site("cloud").cloud("isthmus").network.address_groups()
+        return {a for g in groups if "tenant-a/cloud/peers]" in (g.description or "") for a in g.addresses}
+
+    pods, jobs = {"10.2.1.0/24", "fd00:2:1::/64"}, {"10.2.2.0/24"}
+    ways = {"pods": ("cluster-a-pods-2", "cloud-a-web-1"), "jobs": ("cluster-a-jobs-2", "cloud-a-web-1")}
+    for subnets, addresses in ((["a-pods"], pods), (["a-pods", "a-jobs"], pods | jobs), (["a-jobs"], jobs)):
+        use(lab, a=[A[0], attach("cluster", "a", *subnets)])
+        assert peers() == addresses
+        wanted = {way for name, way in ways.items() if f"a-{name}" in subnets}
+        warm(lab, sorted(wanted))
+        assert traffic.matrix(lab, ways.values()).open == wanted
+    use(lab)
+
+
 def shown(lab: Lab, interconnect: str, attachment: str) -> set[str]:
     """Names of the subnets that an attachment connects."""
     (found,) = isthmus(lab, "show", interconnect)["interconnects"]

@@ -217,7 +217,7 @@ class Calls:
         now = {str(ip_network(a)): a for a in self._listing.tables["address_group"][group]["addresses"]}
         for action, these in (("add", wanted - now.keys()), ("remove", {now[a] for a in now.keys() - wanted})):
             if these:
-                self._send("PUT", f"{path}/{action}_addresses", {"address_group": {"addresses": sorted(these)}})
+                self._send("PUT", f"{path}/{action}_addresses", {"addresses": sorted(these)})
 
     # -- removing -------------------------------------------------------------------------------------------
 
