@@ -292,7 +292,7 @@ def test_a_subnet_is_defined_in_the_cluster_and_removed_when_no_pod_is_in_it(lab
     assert "b-new" in subnets_of(lab)
     assert inside(lab, "b", "inside", "ping", "-c", "2", "-W", "1", str(machine))[0] != 0
     delete(lab, "pod", "-n", "b", "inside", "--force")
-    eventually(lab, lambda: "inside.b" not in ports(lab), "its port has gone")
+    eventually(lab, lambda: "inside.b" not in ports(lab, "cloud"), "its port has gone")
     isthmus(lab, "apply")
     assert subnets_of(lab) == before
 
