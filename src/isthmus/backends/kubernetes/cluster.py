@@ -17,7 +17,7 @@ from lightkube.types import PatchType
 
 from isthmus.backends.kubernetes import resources as res
 from isthmus.backends.kubernetes.connect import connect
-from isthmus.backends.kubernetes.reflector import Reflector, refusal
+from isthmus.backends.kubernetes.reflector import Reflector, refusal, unreachable
 from isthmus.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -147,6 +147,5 @@ class Cluster:
         except ApiError as error:
             return None if error.status.code in fine else refusal(error, kind)
         except (httpx2.HTTPError, OSError) as error:
-            said = f"{kind.__name__} {name}: {error or type(error).__name__}"
-            return Problem("Unreachable", said, remedy="see that the API server runs")
+            return unreachable(f"{kind.__name__} {name}", error)
         return None

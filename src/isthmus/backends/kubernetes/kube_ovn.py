@@ -14,23 +14,20 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
-from lightkube import AsyncClient
 from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
-from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.changes import Change, Owner
 from isthmus.backends.described import Described
 from isthmus.backends.kubernetes import resources as res
-from isthmus.backends.kubernetes.connect import connect
+from isthmus.backends.kubernetes.apisite import ApiSite
 from isthmus.backends.kubernetes.elements import Seen, described, diff, edit, plain, seen
-from isthmus.backends.kubernetes.reflector import Reflector, refusal
-from isthmus.backends.kubernetes.requests import Requests
-from isthmus.backends.ovsdb.site import OvnSite
+from isthmus.backends.kubernetes.reflector import Reflector, refusal, unreachable
 from isthmus.compile.vpc_kubeovn import POLICIES, ROUTES
-from isthmus.errors import Conflict, Problem, Unreachable, WorldError
+from isthmus.errors import Problem, Unreachable, WorldError
 from isthmus.model.facts import Vpc
 from isthmus.model.intent import Site, VpcRef
-from isthmus.model.rows import Row, kubernetes
+from isthmus.model.rows import Row
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -48,18 +45,13 @@ SPARES = "--enable-external-vpc=true"
 """With this argument its garbage collection leaves switches, routers and ports of others alone (`gc.go`)."""
 
 
-class KubeOvnSite(OvnSite):
+class KubeOvnSite(ApiSite):
     """Writes elements of `kubernetes/SITE` by itself and in its time."""
 
     def __init__(self, site: Site, owner: str, wake: Callable[[], None], *, writes: bool) -> None:
         super().__init__(site, owner, wake, writes=writes)
-        self._wake, self._owner_name = wake, owner
         self._vpcs = Reflector(res.VpcObject, self._changed, wake)
         self._controllers = Reflector(res.Deployment, self._heard, wake, fields={"metadata.name": CONTROLLER})
-        self._api: AsyncClient | None = None
-        self._failure: Problem | None = None
-        self._watching: list[asyncio.Task[None]] = []
-        self._generation = 0
         self._seen: dict[str, Seen] = {}
         self._in: dict[str, set[str]] = defaultdict(set)
         """Interconnect -> Vpcs that have elements of it."""
@@ -67,30 +59,11 @@ class KubeOvnSite(OvnSite):
         """Vpc -> raised when what is seen of it changes."""
         self._known: dict[str, tuple[int, frozenset[tuple[str, str]]]] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._requests = Requests(self._work, self._worked)
-        self._closing = False
 
     # -- life -----------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        super().start()
-        api = connect(self.site.kubeconfig, self.site.context)
-        if isinstance(api, Problem):
-            self._failure = api
-            return
-        self._api = api
-        self._watching = [asyncio.create_task(each.run(api)) for each in (self._vpcs, self._controllers)]
-
-    async def stop(self) -> None:
-        """Requests under way are awaited; none further are begun."""
-        self._closing = True
-        for task in self._watching:
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
-        await self._requests.stop()
-        if self._api is not None:
-            await self._api.close()
-        await super().stop()
+    def _watched(self) -> Sequence[Reflector[Any]]:
+        return self._vpcs, self._controllers
 
     @property
     def trouble(self) -> Problem | None:
@@ -194,29 +167,8 @@ class KubeOvnSite(OvnSite):
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    @property
-    def outside(self) -> str:  # type: ignore[override]
-        return kubernetes(self.site.name)
-
     def described(self) -> tuple[Described, ...]:
         return tuple(described(self._seen))
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(self._requests.recent)
-
-    @property
-    def accepted(self) -> int:
-        return self._requests.accepted
-
-    def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
-        return self._requests.begin(interconnect, changes)
-
-    def refusal(self, interconnect: str) -> Problem | None:
-        return self._requests.refusal(interconnect)
-
-    def called(self, interconnect: str) -> bool:
-        return interconnect in self._requests.called
 
     async def _work(self, changes: Sequence[Change]) -> None:
         by: dict[str, list[Change]] = defaultdict(list)
@@ -226,10 +178,6 @@ class KubeOvnSite(OvnSite):
         for vpc, work in sorted(by.items()):
             async with self._turns[vpc]:
                 await self._edit(vpc, work)
-
-    def _worked(self) -> None:
-        self._generation += 1
-        self._wake()
 
     async def _edit(self, vpc: str, changes: list[Change]) -> None:
         """Change our elements in a version of the object that nobody has changed meanwhile. Raises WorldError."""
@@ -245,8 +193,7 @@ class KubeOvnSite(OvnSite):
                 if not work:
                     # The watch has not told of it yet, or somebody else was faster.
                     return
-                if not self.client.has_lock or self._closing:
-                    raise Conflict(Problem("Conflict", f"Vpc {vpc}: not sent: we are stopping, or lost the lock"))
+                self._insist(f"Vpc {vpc}: ")
                 begun = time.monotonic()
                 try:
                     made = await self._api.patch(resource, vpc, work, patch_type=PatchType.JSON)
@@ -255,17 +202,15 @@ class KubeOvnSite(OvnSite):
                         raise
                     refused = found.metadata.resource_version, error
                     continue
-                self._requests.accepted += 1
                 what = f"PATCH vpcs/{vpc}: {', '.join(f'{c.op} {c.table} {c.key}' for c in changes)}"
-                self._requests.recent.append(Call(what, made.metadata.resource_version, time.monotonic() - begun))
+                self._requests.note(what, made.metadata.resource_version, begun)
                 return
         except ApiError as error:
             if error.status.code == 404:
                 return
             raise WorldError(refusal(error, resource)) from error
         except (httpx2.HTTPError, OSError) as error:
-            said = f"Vpc {vpc}: {error or type(error).__name__}"
-            raise Unreachable(Problem("Unreachable", said, remedy="see that the API server runs")) from error
+            raise Unreachable(unreachable(f"Vpc {vpc}", error)) from error
         said = f"Vpc {vpc} was changed by others {TRIES} times between our reading and our writing"
         raise WorldError(Problem("Busy", said, remedy="see who changes it so often"))
 

@@ -7,17 +7,29 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any, cast
 
 from isthmus.backends.kubernetes import resources as res
+from isthmus.compile import networks
 from isthmus.compile.estate import Held
 from isthmus.errors import Problem
+from isthmus.model import rows
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
 from isthmus.model.networks import DEFAULT_VPC, Api, Namespace, Pod, Requirement, Route, Subnet, Vpc
+
+
+def annotation(mark: str) -> str:
+    """A mark of ours as Kubernetes can have it.
+
+    >>> annotation("isthmus:owner")
+    'isthmus.dev/owner'
+    """
+    return mark.replace("isthmus:", "isthmus.dev/")
+
 
 SUBNET, ADDRESS, MAC = (f"ovn.kubernetes.io/{what}" for what in ("logical_switch", "ip_address", "mac_address"))
 """Annotations that people write; Kube-OVN's."""
 ALLOCATED = "ovn.kubernetes.io/allocated"
 """Of a Pod whose addresses in its annotations are those that it was given; nobody asked for them."""
-OWNER, UID = (f"isthmus.dev/{what}" for what in ("owner", "pod-uid"))
+OWNER, UID = (annotation(mark) for mark in (rows.OWNER, networks.UID))
 """Annotations of an `IP` of ours: who keeps it, and which Pod of that name has the addresses."""
 STATEFUL = "StatefulSet"
 OVER = ("Succeeded", "Failed")

@@ -165,5 +165,11 @@ def refusal(error: ApiError, resource: type[object]) -> Problem:
     return Problem("ApiFailed", f"{_plural(resource)}: {status.code} {status.message}", remedy="see the server's log")
 
 
+def unreachable(what: str, error: Exception) -> Problem:
+    """There was no answer to `what`."""
+    said = f"{what}: {error or type(error).__name__}"
+    return Problem("Unreachable", said, remedy="see that the API server runs")
+
+
 def _plural(resource: type[object]) -> str:
     return str(resource._api_info.plural)  # type: ignore[attr-defined]

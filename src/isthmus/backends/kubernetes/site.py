@@ -11,76 +11,44 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lightkube import AsyncClient
 from lightkube.types import PatchType
 
-from isthmus.backends.changes import Call, Change, Owner
+from isthmus.backends.changes import Change, Owner
 from isthmus.backends.kubernetes import resources as res
+from isthmus.backends.kubernetes.apisite import ApiSite
 from isthmus.backends.kubernetes.cluster import CONFLICT, MISSING
-from isthmus.backends.kubernetes.connect import connect
+from isthmus.backends.kubernetes.read import annotation
 from isthmus.backends.kubernetes.reflector import Reflector
-from isthmus.backends.kubernetes.requests import Requests
-from isthmus.backends.ovsdb.site import OvnSite
 from isthmus.compile.vpc_cluster import SUBNET
-from isthmus.errors import Conflict, Problem
+from isthmus.errors import Problem
 from isthmus.model.facts import Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
-from isthmus.model.rows import KEY, OWNER, Row, kubernetes
+from isthmus.model.rows import KEY, OWNER, Row
 
 FIRST_LISTING = 5.0
 """Seconds in which the first listing is waited for; nobody may need it."""
 
 
-def annotation(mark: str) -> str:
-    """A mark of ours as Kubernetes can have it.
-
-    >>> annotation("isthmus:owner")
-    'isthmus.dev/owner'
-    """
-    return mark.replace("isthmus:", "isthmus.dev/")
-
-
-class ClusterSite(OvnSite):
+class ClusterSite(ApiSite):
     """Writes Subnets of `kubernetes/SITE` by itself and in its time."""
 
     def __init__(self, site: Site, owner: str, wake: Callable[[], None], *, writes: bool) -> None:
         super().__init__(site, owner, wake, writes=writes)
-        self._wake, self._owner_name = wake, owner
         self._subnets: Reflector[res.Subnet] = Reflector(res.Subnet, self._changed, wake)
-        self._requests = Requests(self._work, self._worked)
-        self._api: AsyncClient | None = None
-        self._failure: Problem | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._mine: dict[str, str] = {}
         """Name of a Subnet that an Attachment defined -> its key."""
         self._defining: set[str] = set()
         """Interconnects that define Subnets."""
-        self._generation = 0
         self._patient_until = 0.0
-        self._closing = False
 
     # -- life -----------------------------------------------------------------------------------------------
 
+    def _watched(self) -> Sequence[Reflector[Any]]:
+        return (self._subnets,)
+
     def start(self) -> None:
         super().start()
-        api = connect(self.site.kubeconfig, self.site.context)
-        if isinstance(api, Problem):
-            self._failure = api
-            return
-        self._api = api
         self._patient_until = asyncio.get_running_loop().time() + FIRST_LISTING
-        self._watching = asyncio.create_task(self._subnets.run(api))
-
-    async def stop(self) -> None:
-        """Requests under way are awaited; none further are begun."""
-        self._closing = True
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-        await self._requests.stop()
-        if self._api is not None:
-            await self._api.close()
-        await super().stop()
 
     @property
     def _away(self) -> Problem | None:
@@ -103,10 +71,6 @@ class ClusterSite(OvnSite):
         else:
             self._mine.pop(name, None)
         self._generation += 1
-
-    def _worked(self) -> None:
-        self._generation += 1
-        self._wake()
 
     # -- what a pass asks -------------------------------------------------------------------------------------
 
@@ -178,33 +142,17 @@ class ClusterSite(OvnSite):
 
     # -- writing ----------------------------------------------------------------------------------------------
 
-    @property
-    def outside(self) -> str:  # type: ignore[override]
-        return kubernetes(self.site.name)
-
-    @property
-    def calls(self) -> tuple[Call, ...]:
-        return tuple(self._requests.recent)
-
-    @property
-    def accepted(self) -> int:
-        return self._requests.accepted
-
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
-        return self._away is None and self._requests.begin(interconnect, changes)
+        return self._away is None and super().call(interconnect, changes)
 
     def refusal(self, interconnect: str) -> Problem | None:
         """While the API server is away, also why nothing can be asked for."""
         away = self._away if interconnect in self._defining else None
-        return away or self._requests.refusal(interconnect)
-
-    def called(self, interconnect: str) -> bool:
-        return interconnect in self._requests.called
+        return away or super().refusal(interconnect)
 
     async def _work(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            if not self.client.has_lock or self._closing:
-                raise Conflict(Problem("Conflict", "not sent: we are stopping, or lost the lock"))
+            self._insist()
             await self._send(change)
 
     async def _send(self, change: Change) -> None:

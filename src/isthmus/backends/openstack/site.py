@@ -23,10 +23,10 @@ from isthmus.backends.openstack.listing import Listing, fetch
 from isthmus.backends.openstack.lost import Lost, Turns
 from isthmus.backends.openstack.owned import Owned, Place, owned
 from isthmus.backends.ovsdb.site import OvnSite
-from isthmus.backends.refusal import FIRST_RETRY, LAST_RETRY, Refusal
+from isthmus.backends.refusal import FIRST_RETRY, LAST_RETRY, Refusals
 from isthmus.compile.record import SIDES, parse
 from isthmus.compile.vpc_neutron import PEERS
-from isthmus.errors import Conflict, IsthmusError, Problem, WorldError
+from isthmus.errors import IsthmusError, Problem, WorldError
 from isthmus.model.facts import Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
 from isthmus.model.rows import Record, Row, neutron
@@ -71,7 +71,7 @@ class OpenStackSite(OvnSite):
         self._compared: dict[str, tuple[int, dict[Place, str]]] = {}
         """Interconnect -> which version of its objects the last changes were made for, and ids of those that stay."""
         self._closing = False
-        self._refused: dict[str, Refusal] = {}
+        self._refused = Refusals(self._fault)
         self._called: set[str] = set()
         self._turns, self._lost = Turns(), Lost(self.client.rows, self.index, wake)
         self._relist = asyncio.Lock()
@@ -228,7 +228,7 @@ class OpenStackSite(OvnSite):
 
     @property
     def version(self) -> object:
-        return super().version, self._generation, tuple(sorted(self._refused)), tuple(sorted(self._calling))
+        return super().version, self._generation, self._refused.version, tuple(sorted(self._calling))
 
     def owned_version(self, interconnect: str) -> object:
         mine = self._owned.get(interconnect, {})
@@ -327,12 +327,11 @@ class OpenStackSite(OvnSite):
         a later pass knows better. Returns whether they were begun. When they are done, or refused, everything is listed
         anew and the loop woken.
         """
-        refusal = self._refused.get(interconnect)
         version, known = self._compared.get(interconnect, (0, {}))
         changes = [change for change in changes if not change.deferred]
         if not changes:
             return False
-        if interconnect in self._calling or (refusal and not refusal.again(changes)):
+        if interconnect in self._calling or self._refused.bars(interconnect, changes):
             return False
         if version != self._owned_versions.get(interconnect, 0) or len(self._calling) >= AT_ONCE:
             return False
@@ -348,24 +347,15 @@ class OpenStackSite(OvnSite):
 
     def refusal(self, interconnect: str) -> Problem | None:
         """Why the last calls of an Interconnect were not all accepted, or None."""
-        found = self._refused.get(interconnect)
-        return found.problem if found else None
+        return self._refused.of(interconnect)
 
     def called(self, interconnect: str) -> bool:
         return interconnect in self._called
 
     async def _calls(self, interconnect: str, changes: list[Change], known: Mapping[Place, str]) -> None:
         try:
-            await asyncio.to_thread(self._run, changes, known)
-            self._refused.pop(interconnect, None)
-        except Conflict as error:
-            log.info("interconnect %s: %s", interconnect, error)
-        except IsthmusError as error:
-            self._refuse(interconnect, error.problems[0], changes)
-            log.warning("interconnect %s: %s", interconnect, error)
-        except Exception as error:
-            log.exception("interconnect %s", interconnect)
-            self._refuse(interconnect, self._fault(error), changes)
+            with self._refused.noted(interconnect, changes):
+                await asyncio.to_thread(self._run, changes, known)
         finally:
             try:
                 while not self._closing and not await self._list():
@@ -374,9 +364,6 @@ class OpenStackSite(OvnSite):
                 self._called.add(interconnect)
                 del self._calling[interconnect]
                 self._wake()
-
-    def _refuse(self, interconnect: str, problem: Problem, changes: list[Change]) -> None:
-        self._refused[interconnect] = Refusal(problem, changes, self._refused.get(interconnect))
 
     def _run(self, changes: list[Change], known: Mapping[Place, str]) -> None:
         assert self._listing is not None
