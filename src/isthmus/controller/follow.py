@@ -18,6 +18,7 @@ from isthmus.backends.kubernetes.cluster import Cluster
 from isthmus.backends.kubernetes.read import ALLOCATED, OWNER
 from isthmus.compile.estate import Held
 from isthmus.compile.networks import port_name
+from isthmus.controller.beside import Beside
 from isthmus.errors import Problem
 from isthmus.model.networks import Subnet
 
@@ -41,25 +42,16 @@ Given = Callable[[str], tuple[Held, Subnet] | None]
 """By the key of a Pod, or /NAME of a node, what it has, and its Subnet; asked when it is written, may raise NotOurs."""
 
 
-class Follower:
+class Follower(Beside):
     """Of one cluster."""
 
     def __init__(self, cluster: Cluster, owner: str, given: Given) -> None:
+        super().__init__()
         self._cluster, self._owner, self._given = cluster, owner, given
         self._waiting: dict[str, None] = {}
         self._said: set[str] = set()
         """Codes of problems that were logged: a thousand Pods would say the same a thousand times."""
         self._calm = 0.0
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def say(self, names: Iterable[str]) -> None:
         """Look at what is written of these Pods soon."""

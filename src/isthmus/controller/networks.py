@@ -142,8 +142,10 @@ class Networks:
         if wrote:
             self._follower.give_way()
         self._follow(groups, changes)
-        groups |= self._mixed_up()
-        self._tell(groups | {rows.of_vpc(n) for n in changes.vpcs} | {rows.of_subnet(n) for n in changes.subnets})
+        ambiguous = self.estate.ambiguous()
+        groups |= self._mixed_up(ambiguous)
+        groups |= {rows.of_vpc(n) for n in changes.vpcs} | {rows.of_subnet(n) for n in changes.subnets}
+        self._tell(groups, ambiguous)
         return wrote
 
     @property
@@ -323,14 +325,14 @@ class Networks:
 
     # -- what is told -------------------------------------------------------------------------------------------
 
-    def _tell(self, groups: Iterable[str]) -> None:
+    def _tell(self, groups: Iterable[str], ambiguous: Mapping[str, Problem]) -> None:
         for group in groups:
             kind, _, name = group.partition(".")
             if kind == "vpc":
                 self._teller.say(res.Vpc, name, partial(self._vpc_status, name))
             elif kind == "subnet":
                 self._teller.say(res.Subnet, name, partial(self._subnet_status, name))
-        self._teller.problems(dict(self._troubled()))
+        self._teller.problems(dict(self._troubled(ambiguous)))
 
     def _follow(self, groups: Iterable[str], changes: Changes) -> None:
         """Have `IP` objects and annotations looked at: of Pods whose ports were, and of what somebody changed."""
@@ -346,18 +348,18 @@ class Networks:
             return None
         return held, self.estate.known.subnets[held.subnet]
 
-    def _mixed_up(self) -> set[str]:
+    def _mixed_up(self, ambiguous: Mapping[str, Problem]) -> set[str]:
         """Groups of Subnets whose Pods can be told from others by now, or no longer."""
         before = self._ambiguous
-        self._ambiguous = {self.estate.subnet_of(name): p for name, p in self.estate.ambiguous().items()}
+        self._ambiguous = {self.estate.subnet_of(name): p for name, p in ambiguous.items()}
         return {rows.of_subnet(name) for name, _ in before.items() ^ self._ambiguous.items()}
 
-    def _troubled(self) -> Iterator[tuple[res.Involved, Problem]]:
+    def _troubled(self, ambiguous: Mapping[str, Problem]) -> Iterator[tuple[res.Involved, Problem]]:
         """What an Event is about -> what is wrong with it."""
         refused = {
             g.partition(".")[2].replace(".", "/", 1): p for g, p in self._refused.items() if g.startswith("pod.")
         }
-        for name, problem in (refused | self.estate.ambiguous() | self.estate.problems).items():
+        for name, problem in {**refused, **ambiguous, **self.estate.problems}.items():
             if found := self.cluster.pods.objects.get(name) or self.cluster.nodes.objects.get(name.lstrip("/")):
                 meta = found.metadata
                 yield res.Involved(type(found).__name__, meta.name, meta.namespace, meta.uid, "v1"), problem

@@ -14,6 +14,7 @@ from typing import Any
 
 from isthmus.backends.kubernetes import resources as res
 from isthmus.backends.kubernetes.cluster import Cluster
+from isthmus.controller.beside import Beside
 from isthmus.errors import Problem
 
 log = logging.getLogger(__name__)
@@ -27,24 +28,15 @@ Told = Callable[[], Mapping[str, Any] | None]
 """What a status should hold, asked when it is written; None where the object is gone or has it already."""
 
 
-class Teller:
+class Teller(Beside):
     """Of one cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
         self._cluster = cluster
         self._waiting: dict[tuple[type[object], str], Told] = {}
         self._events: list[res.Event] = []
         self._known: dict[res.Involved, Problem] = {}
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def say(self, kind: type[object], name: str, told: Told) -> None:
         """Write a status soon."""
