@@ -47,6 +47,11 @@ def port_name(namespace: str, name: str) -> str:
     return f"{name}.{namespace}" if namespace else f"node-{name}"
 
 
+def router_port(vpc: str, subnet: str) -> str:
+    """Of the port that a Vpc's router has in a Subnet."""
+    return f"{vpc}/{subnet}"
+
+
 def vpc_rows(site: str, vpc: Vpc) -> Iterator[Row]:
     """The router; its ports belong to the Subnets."""
     group, path = of_vpc(vpc.name), f"Vpc/{vpc.name}"
@@ -68,7 +73,7 @@ def vpc_rows(site: str, vpc: Vpc) -> Iterator[Row]:
 def subnet_rows(site: str, owner: str, subnet: Subnet) -> Iterator[Row]:
     """The switch, and its way to the router of its VPC, which exists."""
     group, path = of_subnet(subnet.name), f"Subnet/{subnet.name}"
-    switch, port = f"{group}/switch", f"{subnet.vpc}/{subnet.name}"
+    switch, port = f"{group}/switch", router_port(subnet.vpc, subnet.name)
     yield Row(nb(site), "Logical_Switch", switch, {"name": subnet.name}, None, path)
     ours: dict[str, Value] = {
         "name": port,

@@ -26,6 +26,11 @@ VPC, SERVICE, API = "isthmus:vpc", "isthmus:service", "isthmus:api"
 servers are, `ADDRESS PORT` each."""
 
 
+def door_name(vpc: str) -> str:
+    """Of the port by which a Pod's own node is in a VPC."""
+    return f"isthmus-nodes.{vpc}.node"
+
+
 def link_rows(site: str, owner: str, vpc: Vpc, api: Api) -> Iterator[Row]:
     """A VPC's link to whichever node a Pod is on."""
     group, path, name = of_vpc(vpc.name), f"Vpc/{vpc.name}", f"isthmus-nodes.{vpc.name}"
@@ -49,7 +54,7 @@ def link_rows(site: str, owner: str, vpc: Vpc, api: Api) -> Iterator[Row]:
     yield Row(nb(site), "Logical_Switch_Port", f"{group}/nodes-switch", theirs, on_link, path)
     mac = names.mac(owner, name, "node")
     door: dict[str, Value] = {
-        "name": f"{name}.node",
+        "name": door_name(vpc.name),
         "type": "localport",
         "addresses": frozenset({" ".join([mac, *(str(a.ip) for a in NODE)])}),
         "external_ids": {

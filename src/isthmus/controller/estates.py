@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from isthmus.backends.kubernetes import read
 from isthmus.backends.kubernetes.cluster import Cluster
+from isthmus.backends.ovsdb.facts import KUBE_OVN
 from isthmus.compile import bindings
 from isthmus.compile import nodes as ways
-from isthmus.compile.networks import port_name
+from isthmus.compile.networks import port_name, router_port
 from isthmus.errors import Problem
 from isthmus.model.intent import Site
 from isthmus.model.networks import NODES_SUBNET, Api, Namespace, Pod, Subnet, Vpc
@@ -39,10 +40,6 @@ class Crowd:
 
     pods: Mapping[str, Pod]
     nodes: frozenset[str]
-
-
-THEIRS = "kube-ovn"
-"""`vendor` of the rows of a cluster whose networks are Kube-OVN's: not judged here."""
 
 
 class Watched:
@@ -85,7 +82,7 @@ class Watched:
     def networks(self, rows: Snapshot) -> Networks | None:
         """What the objects want of its rows, which were read meanwhile. None where somebody else keeps its networks."""
         routers = rows.get("Logical_Router", {}).values()
-        if any(_vendor(row.get("external_ids")) == THEIRS for row in routers):
+        if any(_vendor(row.get("external_ids")) == KUBE_OVN for row in routers):
             return None
         cluster = self._cluster
         vpcs = {name: read.vpc(found) for name, found in cluster.vpcs.objects.items()}
@@ -125,7 +122,7 @@ def networks(site: str, rows: Snapshot, objects: Objects, before: Crowd, after: 
 
 def _way(known: bindings.Networks, nodes: frozenset[str]) -> Way:
     return Way(
-        doors={name: f"isthmus-nodes.{name}.node" for name in known.vpcs},
+        doors={name: ways.door_name(name) for name in known.vpcs},
         addresses=frozenset((a.version, int(a.ip)) for a in ways.NODE),
         nodes={name: port_name("", name) for name in nodes} if NODES_SUBNET in known.subnets else {},
         home=NODES_SUBNET,
@@ -135,7 +132,7 @@ def _way(known: bindings.Networks, nodes: frozenset[str]) -> Way:
 def _home(site: str, routers: Mapping[str, str], subnet: Subnet) -> Home:
     router = routers.get(subnet.vpc, subnet.vpc)
     prefixes = tuple(sorted(subnet.prefixes, key=lambda p: p.version))
-    place = Place(site, router, subnet.name, (f"{subnet.vpc}/{subnet.name}",), prefixes)
+    place = Place(site, router, subnet.name, (router_port(subnet.vpc, subnet.name),), prefixes)
     return Home(subnet.vpc, place, subnet.gateways)
 
 
