@@ -43,6 +43,11 @@ def get(lab: Lab, kind: str, name: str, *words: str) -> Object:
     return dict(json.loads(kubectl(lab, "get", kind, name, "-o", "json", *words)))
 
 
+def addresses(lab: Lab, space: str, name: str) -> list[str]:
+    """Of a Pod, as the kubelet told them."""
+    return [each["ip"] for each in get(lab, "pod", name, "-n", space)["status"]["podIPs"]]
+
+
 def delete(lab: Lab, kind: str, *words: str) -> None:
     kubectl(lab, "delete", kind, "--wait", "--ignore-not-found", *words)
 

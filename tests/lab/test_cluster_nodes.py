@@ -16,7 +16,20 @@ from isthmus.lab.kubernetes.cluster import API_PORT
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 
-from .kubernetes_steps import apply, custom, delete, eventually, get, has_account, inside, kubectl, pod, ports, twins
+from .kubernetes_steps import (
+    addresses,
+    apply,
+    custom,
+    delete,
+    eventually,
+    get,
+    has_account,
+    inside,
+    kubectl,
+    pod,
+    ports,
+    twins,
+)
 
 pytestmark = pytest.mark.lab
 
@@ -56,10 +69,6 @@ def cluster() -> Iterator[Lab]:
         for space in (*TENANTS, "default"):
             kubectl(lab, "-n", space, "wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
         yield lab
-
-
-def addresses(lab: Lab, space: str, name: str) -> list[str]:
-    return [each["ip"] for each in get(lab, "pod", name, "-n", space)["status"]["podIPs"]]
 
 
 def ready(lab: Lab, space: str, name: str) -> bool:

@@ -9,6 +9,7 @@ from isthmus.lab.lab import Lab
 from .kubernetes_steps import (
     TWIN_HOSTS,
     TWINS,
+    addresses,
     apply,
     delete,
     eventually,
@@ -29,10 +30,6 @@ TENANTS, HOSTS = TWINS, TWIN_HOSTS
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Lab) -> Lab:
     return shared_cluster
-
-
-def addresses(lab: Lab, space: str, name: str) -> list[str]:
-    return [each["ip"] for each in get(lab, "pod", name, "-n", space)["status"]["podIPs"]]
 
 
 def reaches(lab: Lab, space: str, name: str, address: str) -> bool:

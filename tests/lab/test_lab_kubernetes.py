@@ -21,12 +21,11 @@ from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.model.networks import DEFAULT_VPC
 
 from . import cluster_objects
+from .kubernetes_steps import TOLERANT, kubectl
 
 pytestmark = pytest.mark.lab
 
 FILE = Path(__file__).with_name("cluster.yaml")
-TOLERANT = [{"operator": "Exists"}]
-"""A node without a network plugin is not ready, and takes Pods that do not mind."""
 
 
 def tunables() -> dict[str, str]:
@@ -43,12 +42,6 @@ def cluster() -> Iterator[Lab]:
         yield lab
     assert tunables() == before
     assert not list(cgroups.ROOT.rglob(f"isthmus-lab-{name}"))
-
-
-def kubectl(lab: Lab, *arguments: str, input: str | None = None) -> str:
-    done = lab.exec("operator", ["kubectl", *arguments], input=input)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def as_node(lab: Lab, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,26 +6,14 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_interface,
-    ip_network,
-)
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from isthmus.agent.cni_shim import VERSIONS
 from isthmus.compile.networks import GATEWAYS, MTU, UID, port_name
-from isthmus.model.intent import DEFAULT_MTU
+from isthmus.model.facts import Interface
+from isthmus.model.intent import DEFAULT_MTU, Address, Prefix
 from isthmus.model.rows import Record
-
-Address = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
-Network = IPv4Network | IPv6Network
 
 VERSION, ENVIRONMENT, IO, DECODING, CONFIG, AGAIN = 1, 4, 5, 6, 7, 11
 """Error codes of the specification ("Error Codes")."""
@@ -232,12 +220,12 @@ def result(request: Request, wired: Wiring) -> dict[str, Any]:
     }
 
 
-def routes_of(wired: Wiring) -> list[tuple[Network, Address]]:
+def routes_of(wired: Wiring) -> list[tuple[Prefix, Address]]:
     """Of the Pod: to where, by whom."""
     return [(ip_network("0.0.0.0/0" if gw.version == 4 else "::/0"), gw.ip) for gw in wired.gateways]
 
 
-def expected_routes(request: Request, wired: Wiring) -> list[tuple[Network, Address]]:
+def expected_routes(request: Request, wired: Wiring) -> list[tuple[Prefix, Address]]:
     """Those of the Pod's that the last plugin left as they were: others may change them."""
     told = {(str(route.get("dst")), str(route.get("gw"))) for route in request.previous.get("routes", ())}
     return [(to, via) for to, via in routes_of(wired) if (str(to), str(via)) in told]

@@ -14,7 +14,7 @@ from isthmus.agent.packets import Address, mac
 from isthmus.agent.probe import Probe, Target, Verdict
 from isthmus.errors import Problem, WorldError
 from isthmus.model.intent import Endpoint, Tls
-from isthmus.model.rows import Record
+from isthmus.model.rows import Record, mapping
 
 TRUNK = "isthmus:trunk"
 PROBE = "isthmus:probe"
@@ -57,7 +57,7 @@ def read_ports(bindings: Iterable[Record], names: frozenset[str]) -> Ports:
     """Trunks and children among SB Port_Binding rows that are requested for a chassis known by `names`."""
     ports = Ports()
     for row in bindings:
-        marks, options = _map(row["external_ids"]), _map(row["options"])
+        marks, options = mapping(row["external_ids"]), mapping(row["options"])
         name = str(row["logical_port"])
         if options.get("requested-chassis") not in names:
             continue
@@ -91,11 +91,6 @@ def _child(name: str, row: Record, spec: Mapping[str, Any]) -> Child:
     )
 
 
-def _map(value: object) -> Mapping[str, str]:
-    assert isinstance(value, Mapping)
-    return value
-
-
 # -- what the chassis says of itself ------------------------------------------------------------------------
 
 
@@ -124,7 +119,9 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def changes(row: Record, wanted: Mapping[str, str]) -> list[Any]:
     """Mutations that make our keys of a Chassis_Private row those wanted; empty when they are. Foreign keys stay."""
-    current = {key: value for key, value in _map(row["external_ids"]).items() if key == AGENT or key.startswith(RESULT)}
+    current = {
+        key: value for key, value in mapping(row["external_ids"]).items() if key == AGENT or key.startswith(RESULT)
+    }
     old = sorted(key for key in current if current[key] != wanted.get(key))
     new = sorted((key, value) for key, value in wanted.items() if current.get(key) != value)
     mutations: list[Any] = []
@@ -162,7 +159,7 @@ class Place:
 
 def read_place(switch: Record, keys: Iterable[Record], overrides: Overrides) -> Place:
     """From the rows of Open_vSwitch and SSL. Raises WorldError when something is neither there nor overridden."""
-    ids = _map(switch["external_ids"])
+    ids = mapping(switch["external_ids"])
     chassis = overrides.chassis or ids.get("system-id")
     if not chassis:
         raise _missing("the chassis' name", "external_ids:system-id", "--chassis")

@@ -8,16 +8,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 from isthmus.agent import vswitch
 from isthmus.agent.hostpath import Door, HostPath, host_path
-from isthmus.agent.netlink import MAIN, TABLE, LinkEvents, Netlink, sysctl
+from isthmus.agent.netlink import HERE, MAIN, TABLE, LinkEvents, Netlink, sysctl
 from isthmus.backends.ovsdb.client import Client
 from isthmus.errors import Problem, WorldError
-from isthmus.model.rows import Record
+from isthmus.model.rows import Record, mapping
 
-HERE = "/proc/self/ns/net"
 DOOR, ADDRESSES = "isthmus:door", "isthmus:addresses"
 """external_ids of an Interface of ours: the switch port that it is, and what it was made with."""
 BEFORE_OURS, BEFORE_MAIN = 32764, 32765
@@ -77,11 +75,11 @@ class HostLinks:
 
     async def _ports(self, bridge: str) -> None:
         """Exactly the doors as internal ports of the bridge."""
-        home = next((uuid for uuid, row in self._ovs.rows["Bridge"].items() if row["name"] == bridge), None)
+        home = vswitch.find_bridge(self._ovs, bridge)
         wanted = {door.device: door for door in self._wanted.doors}
-        there = {str(r["name"]): r for r in self._ovs.rows["Interface"].values() if DOOR in _ids(r)}
+        there = {str(r["name"]): r for r in self._ovs.rows["Interface"].values() if DOOR in mapping(r["external_ids"])}
         right = {name for name, row in there.items() if name in wanted and _is(row, wanted[name])}
-        gone = {_ids(there[name])[DOOR] for name in there.keys() - right}
+        gone = {mapping(there[name]["external_ids"])[DOOR] for name in there.keys() - right}
         operations = vswitch.unplug(self._ovs, lambda ids: ids.get(DOOR) in gone)
         if home is not None:
             for number, name in enumerate(sorted(wanted.keys() - right)):
@@ -160,15 +158,10 @@ def _nft(script: str) -> None:
 
 
 def _is(row: Record, door: Door) -> bool:
-    ids = _ids(row)
+    ids = mapping(row["external_ids"])
     same = ids.get("iface-id") == ids.get(DOOR) == door.port and ids.get(ADDRESSES) == _written(door)
     return same and (row["type"], row["mac"], row["mtu_request"]) == ("internal", door.mac, door.mtu)
 
 
 def _written(door: Door) -> str:
     return " ".join(map(str, door.addresses))
-
-
-def _ids(row: Record) -> dict[str, str]:
-    ids: Any = row["external_ids"]
-    return dict(ids)

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_interface, ip_network
 
-from isthmus.agent.netlink import Address, Interface, Network, Way
+from isthmus.agent.netlink import Way
 from isthmus.compile.networks import GATEWAYS, IN_VPC, MTU, NAT, ROUTES, UID
 from isthmus.compile.nodes import API, SERVICE, VPC
-from isthmus.model.intent import DEFAULT_MTU
+from isthmus.model.facts import Interface
+from isthmus.model.intent import DEFAULT_MTU, Address, Prefix
 from isthmus.model.networks import DEFAULT_VPC
-from isthmus.model.rows import Record
+from isthmus.model.rows import Record, mapping
 
 NODE_DEVICE, OUT_DEVICE = "ovn0", "isthmus0"
 """Of the default VPC; the first is called as in Kube-OVN."""
@@ -41,7 +42,7 @@ class Door:
     gateways: tuple[Interface, ...]
     mtu: int
 
-    def way(self, to: Network) -> Way | None:
+    def way(self, to: Prefix) -> Way | None:
         """To a network behind the router; None where the door has no address of that family."""
         via = next((g.ip for g in self.gateways if g.version == to.version), None)
         source = next((a for a in self.addresses if a.version == to.version), None)
@@ -69,11 +70,11 @@ def host_path(bindings: Iterable[Record], names: frozenset[str]) -> HostPath:
     links: dict[str, Record] = {}
     pods: dict[str, set[Address]] = defaultdict(set)
     for row in bindings:
-        ids = _map(row["external_ids"])
+        ids = mapping(row["external_ids"])
         if row["type"] == "localport":
             if VPC in ids:
                 links[ids[VPC]] = row
-        elif UID in ids and _map(row["options"]).get("requested-chassis") in names:
+        elif UID in ids and mapping(row["options"]).get("requested-chassis") in names:
             if ROUTES in ids:
                 node = row
             else:
@@ -81,11 +82,11 @@ def host_path(bindings: Iterable[Record], names: frozenset[str]) -> HostPath:
     tenants = {v: _door(tenant_device(v), links[v]) for v in sorted(pods.keys() & links.keys()) if v != DEFAULT_VPC}
     doors = list(tenants.values())
     doors += [_door(OUT_DEVICE, links[DEFAULT_VPC])] if DEFAULT_VPC in links else []
-    behind: list[Network] = []
-    nat: list[Network] = []
+    behind: list[Prefix] = []
+    nat: list[Prefix] = []
     own = _door(NODE_DEVICE, node) if node is not None else None
     if own is not None and node is not None:
-        ids = _map(node["external_ids"])
+        ids = mapping(node["external_ids"])
         behind = [*_networks(ids[ROUTES]), *(g.network for g in own.gateways)]
         nat = list(_networks(ids.get(NAT, "")))
         doors.append(own)
@@ -93,7 +94,7 @@ def host_path(bindings: Iterable[Record], names: frozenset[str]) -> HostPath:
     routes |= {way for to in behind if own is not None and (way := own.way(to))}
     if not doors:
         return HostPath()
-    said = next((_map(row["external_ids"]) for row in links.values()), {})
+    said = next((mapping(row["external_ids"]) for row in links.values()), {})
     service, api = _sockets(said.get(SERVICE, "")), _sockets(said.get(API, ""))
     forward = frozenset(n.version for n in nat) | frozenset(a.version for a, _ in api)
     rules = "\n".join(_rules(service, api, nat, behind)) + "\n"
@@ -105,7 +106,7 @@ def tenant_device(vpc: str) -> str:
     return TENANT + hashlib.sha256(vpc.encode()).hexdigest()[:11]
 
 
-def _routes(doors: Mapping[str, Door], pods: Mapping[str, set[Address]], shared: Iterable[Network]) -> Iterator[Way]:
+def _routes(doors: Mapping[str, Door], pods: Mapping[str, set[Address]], shared: Iterable[Prefix]) -> Iterator[Way]:
     """To every Pod of this node by its own VPC's door; to an address that could be two Pods', nowhere.
 
     shared  networks of the default VPC, any address of which a Pod elsewhere may have
@@ -121,7 +122,7 @@ def _routes(doors: Mapping[str, Door], pods: Mapping[str, set[Address]], shared:
         yield (candidates[0].way(to) if alone else None) or Way(to)
 
 
-def _rules(service: list[Socket], api: list[Socket], nat: list[Network], behind: list[Network]) -> Iterator[str]:
+def _rules(service: list[Socket], api: list[Socket], nat: list[Prefix], behind: list[Prefix]) -> Iterator[str]:
     """Nothing goes from one VPC to another, and into the node nothing but what it asked for.
 
     What comes out of a tenant's door is stopped before anybody else's rules could send it on.
@@ -168,13 +169,13 @@ def _ip(version: int) -> str:
     return "ip" if version == 4 else "ip6"
 
 
-def _set(networks: Iterable[Network]) -> str:
+def _set(networks: Iterable[Prefix]) -> str:
     words = ", ".join(map(str, networks))
     return f"{{ {words} }}" if words else ""
 
 
 def _door(device: str, row: Record) -> Door:
-    ids = _map(row["external_ids"])
+    ids = mapping(row["external_ids"])
     mac, *addresses = _words(row)
     gateways = tuple(ip_interface(text) for text in ids.get(GATEWAYS, "").split())
     mtu = int(ids.get(MTU, "0")) or DEFAULT_MTU
@@ -192,15 +193,10 @@ def _words(row: Record) -> list[str]:
     return str(next(iter(macs), "")).split()
 
 
-def _networks(text: str) -> Iterator[Network]:
+def _networks(text: str) -> Iterator[Prefix]:
     return map(ip_network, text.split())
 
 
 def _sockets(text: str) -> list[Socket]:
     pairs = [part.split() for part in text.split(",") if part]
     return [(ip_address(address), int(port)) for address, port in pairs]
-
-
-def _map(value: object) -> Mapping[str, str]:
-    assert isinstance(value, Mapping)
-    return value

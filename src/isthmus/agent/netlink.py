@@ -12,23 +12,14 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
+from ipaddress import ip_address, ip_interface, ip_network
 
 from isthmus.agent.namespaces import inside
+from isthmus.model.facts import Interface
+from isthmus.model.intent import Address, Prefix
 
-Address = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
-Network = IPv4Network | IPv6Network
+HERE = "/proc/self/ns/net"
+"""The network namespace that this process is in."""
 
 _NEWLINK, _DELLINK, _GETLINK, _NEWADDR, _NEWROUTE, _DELROUTE, _GETROUTE, _NEWNEIGH = 16, 17, 18, 20, 24, 25, 26, 28
 _GETADDR, _NEWRULE, _DELRULE = 22, 32, 33
@@ -52,7 +43,7 @@ _ONLINK, _UNICAST, _UNREACHABLE = 4, 1, 7
 class Way:
     """A route of ours: over `link` to the neighbour `via`, from the address `source`; nowhere without a link."""
 
-    to: Network
+    to: Prefix
     link: str = ""
     via: Address | None = None
     source: Address | None = None
@@ -130,14 +121,16 @@ class Netlink:
 
     def index(self, name: str) -> int:
         """Number of the link `name`. Raises OSError (ENODEV) without it."""
-        answer = self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
-        return int(struct.unpack_from("=BxHi", answer)[2])
+        return int(struct.unpack_from("=BxHi", self._link(name))[2])
 
     def looks(self, name: str) -> tuple[bool, str]:
         """Whether the link `name` is set up, and its MAC. Raises OSError (ENODEV) without it."""
-        answer = self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
+        answer = self._link(name)
         flags = struct.unpack_from("=BxHiI", answer)[3]
         return bool(flags & _IFF_UP), dict(_attributes(answer[16:])).get(1, b"").hex(":")
+
+    def _link(self, name: str) -> bytes:
+        return self._request(_GETLINK, 0, struct.pack("=BxHiII", 0, 0, 0, 0, 0) + _attribute(3, _text(name)))
 
     def addresses(self, link: str) -> set[Interface]:
         """Of `link`. Raises OSError (ENODEV) without it."""
@@ -150,9 +143,9 @@ class Netlink:
                 found.add(ip_interface((packed, length)))
         return found
 
-    def gateways(self) -> set[tuple[Network, Address]]:
+    def gateways(self) -> set[tuple[Prefix, Address]]:
         """Routes of the main table that have a gateway: to where, by whom."""
-        found: set[tuple[Network, Address]] = set()
+        found: set[tuple[Prefix, Address]] = set()
         for body in self._dump(_GETROUTE, struct.pack("=BBBBBBBBI", 0, 0, 0, 0, 0, 0, 0, 0, 0)):
             family, length, _, _, table = struct.unpack_from("=BBBBB", body)
             words = dict(_attributes(body[12:]))
@@ -229,7 +222,7 @@ class Netlink:
             + _attribute(1, packed),
         )
 
-    def route(self, to: Network, via: Address) -> None:
+    def route(self, to: Prefix, via: Address) -> None:
         """A route in the main table."""
         self._request(
             _NEWROUTE,
@@ -303,7 +296,7 @@ class Netlink:
             + _attribute(2, _mac(mac)),
         )
 
-    def drop(self, source: Network, destination: Network, on: bool = True) -> None:
+    def drop(self, source: Prefix, destination: Prefix, on: bool = True) -> None:
         """Silently drop packets that are routed here from `source` to `destination`, until called with on=False."""
         self._request(
             _NEWRULE if on else _DELRULE,

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from isthmus.agent import cni, vswitch
 from isthmus.agent.cni import Refused, Request, Wiring
-from isthmus.agent.netlink import Netlink, offloads_off, sysctl
+from isthmus.agent.netlink import HERE, Netlink, offloads_off, sysctl
 from isthmus.agent.turns import Turns, whole
 from isthmus.backends.ovsdb.client import Client
 from isthmus.errors import Problem, Unreachable, WorldError
@@ -35,7 +35,6 @@ PATIENCE = 90.0
 LONGEST = 1 << 22
 """Bytes of a request: a GC names all attachments of the node, 100 bytes each."""
 BLIND = "the databases of OVN cannot be reached from this node"
-HERE = "/proc/self/ns/net"
 CONTAINER, IFNAME, NETWORK = "isthmus:container", "isthmus:ifname", "isthmus:network"
 """external_ids of an Interface of ours: the attachment that it is, and the network that the runtime named."""
 SHIM = Path(__file__).with_name("cni_shim.py")
@@ -259,7 +258,7 @@ class Pods:
 
     def _home(self) -> str | None:
         """Our bridge, by its uuid."""
-        return next((u for u, row in self._ovs.rows["Bridge"].items() if row["name"] == self._bridge()), None)
+        return vswitch.find_bridge(self._ovs, self._bridge())
 
     def _userspace(self) -> bool:
         bridge = self._bridge()

@@ -12,7 +12,7 @@ from typing import Any
 
 from isthmus.backends.ovsdb.client import Client
 from isthmus.model.intent import Endpoint
-from isthmus.model.rows import Record
+from isthmus.model.rows import Record, mapping
 
 CHASSIS, RUN = "isthmus:chassis", "isthmus:run"
 INTERCONN = "ovn-is-interconn"
@@ -43,11 +43,11 @@ def plug(client: Client, bridge: str, taps: Mapping[str, str], chassis: str, run
     (ovn-controller will make it) nothing is added.
     """
     wanted = {device: trunk for trunk, device in taps.items()}
-    home = next((uuid for uuid, row in client.rows["Bridge"].items() if row["name"] == bridge), None)
+    home = find_bridge(client, bridge)
     operations: list[dict[str, Any]] = []
     present: set[str] = set()
     for owner, port, interface in _ports(client):
-        ids = _ids(interface)
+        ids = mapping(interface["external_ids"])
         name = str(interface["name"])
         ours = ids.get(CHASSIS) == chassis
         right = ours and ids.get(RUN) == run and owner == home and ids.get("iface-id") == wanted.get(name)
@@ -67,7 +67,7 @@ def mark_gateway(switch: Record) -> list[dict[str, Any]]:
 
     switch  the row of Open_vSwitch
     """
-    if _ids(switch).get(INTERCONN) == "true":
+    if mapping(switch["external_ids"]).get(INTERCONN) == "true":
         return []
     anew = ["map", [[INTERCONN, "true"]]]
     mutations = [["external_ids", "delete", ["set", [INTERCONN]]], ["external_ids", "insert", anew]]
@@ -76,7 +76,14 @@ def mark_gateway(switch: Record) -> list[dict[str, Any]]:
 
 def unplug(client: Client, mine: Callable[[Mapping[str, str]], bool]) -> list[dict[str, Any]]:
     """Operations that remove every port with an interface whose external_ids are `mine`."""
-    return [_remove(owner, port) for owner, port, interface in _ports(client) if mine(_ids(interface))]
+    return [
+        _remove(owner, port) for owner, port, interface in _ports(client) if mine(mapping(interface["external_ids"]))
+    ]
+
+
+def find_bridge(client: Client, name: str) -> str | None:
+    """Its uuid."""
+    return next((uuid for uuid, row in client.rows["Bridge"].items() if row["name"] == name), None)
 
 
 def _ports(client: Client) -> Iterator[tuple[str, str, Record]]:
@@ -87,12 +94,6 @@ def _ports(client: Client) -> Iterator[tuple[str, str, Record]]:
                 interface = client.rows["Interface"].get(uuid)
                 if interface is not None and interface["external_ids"]:
                     yield owner, port, interface
-
-
-def _ids(row: Record) -> Mapping[str, str]:
-    ids = row["external_ids"]
-    assert isinstance(ids, Mapping)
-    return ids
 
 
 def _remove(bridge: str, port: str) -> dict[str, Any]:

@@ -23,6 +23,12 @@ INSTALLATION = "isthmus:id"
 IC_NB = "ic-nb"
 
 
+def mapping(value: Value) -> Mapping[str, str]:
+    """A column that the schema calls a map."""
+    assert isinstance(value, Mapping)
+    return value
+
+
 def nb(site: str) -> str:
     """Name of a site's northbound database in plans."""
     return f"nb/{site}"
