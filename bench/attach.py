@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import inlab
-from bench.pods import kubectl, pods_ports
+from bench.pods import kubectl, pods_ports, until_ports
 from bench.report import Aim, Row, compared, progress, single
 from isthmus.lab import rpc
 from isthmus.lab.kubernetes.node import PLUGINS
@@ -56,11 +56,7 @@ def _ports(lab: Lab, wanted: int) -> list[dict[str, str]]:
         for number in range(wanted)
     ]
     kubectl(lab, "apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
-
-    def there(rows: dict[str, rpc.Rows]) -> bool:
-        return sum(str(r["logical_port"]).endswith(".default") for r in rows["Port_Binding"].values()) == wanted
-
-    rpc.wait_until(lab.site("cluster").sb_unix, "OVN_Southbound", {"Port_Binding": ["logical_port"]}, there, 120.0)
+    until_ports(lab, wanted, 120.0)
     found = []
     for row in pods_ports(lab):
         mac, address = str(row["addresses"]).split()

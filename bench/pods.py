@@ -33,15 +33,15 @@ def rate(rounds: int) -> Iterator[Row]:
         _hollow(lab)
         for number in range(rounds):
             with inlab.serving(lab, 3.0) as process:
-                _until(lab, 0)
+                until_ports(lab, 0)
                 said = _create(lab, PODS)
-                _until(lab, PODS)
+                until_ports(lab, PODS)
                 ours.append(PODS / (time.time() - said["begin"] / 1e9))
                 made.append(PODS / said["seconds"])
                 resident.append(_resident(process))
                 rows = pods_ports(lab)
                 kubectl(lab, "delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
-                _until(lab, 0)
+                until_ports(lab, 0)
                 _forgotten(lab)
             theirs.append(_inserted(lab, rows))
             progress(
@@ -63,7 +63,7 @@ def passes(rounds: int) -> Iterator[Row]:
             _hollow(lab)
             with inlab.serving(lab, 3.0):
                 _create(lab, pods)
-                _until(lab, pods)
+                until_ports(lab, pods)
             for _ in range(rounds):
                 said = _clocked(lab)
                 begun.append(said["begin"])
@@ -110,13 +110,13 @@ def _create(lab: Lab, pods: int) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def _until(lab: Lab, wanted: int) -> None:
+def until_ports(lab: Lab, wanted: int, timeout: float = TIMEOUT) -> None:
     """So many ports of Pods are in the southbound database."""
 
     def there(rows: dict[str, rpc.Rows]) -> bool:
         return sum(str(r["logical_port"]).endswith(".default") for r in rows["Port_Binding"].values()) == wanted
 
-    rpc.wait_until(lab.site("cluster").sb_unix, "OVN_Southbound", {"Port_Binding": ["logical_port"]}, there, TIMEOUT)
+    rpc.wait_until(lab.site("cluster").sb_unix, "OVN_Southbound", {"Port_Binding": ["logical_port"]}, there, timeout)
 
 
 def _forgotten(lab: Lab) -> None:
@@ -156,11 +156,11 @@ def _inserted(lab: Lab, rows: list[dict[str, Any]]) -> float:
         ports = ["set", [["named-uuid", n] for n in names]]
         hang = {"op": "mutate", "table": "Logical_Switch", "where": switch, "mutations": [["ports", "insert", ports]]}
         rpc.transact(unix, "OVN_Northbound", *inserts, hang)
-    _until(lab, PODS)
+    until_ports(lab, PODS)
     taken = time.time() - begin
     left = [row for row in rpc.snapshot(unix, "OVN_Northbound")["Logical_Switch_Port"].values()]
     gone = ["set", [["uuid", r["_uuid"][1]] for r in left if str(r["name"]).endswith(".default")]]
     take = {"op": "mutate", "table": "Logical_Switch", "where": switch, "mutations": [["ports", "delete", gone]]}
     rpc.transact(unix, "OVN_Northbound", take)
-    _until(lab, 0)
+    until_ports(lab, 0)
     return PODS / taken
