@@ -18,7 +18,7 @@ CHANGING = ("updated_at", "revision_number", "status")
 
 def listing(lab: Lab) -> dict[str, Any]:
     """`COLLECTION/ID` -> the object, without what Neutron counts on and groups that it makes for a project of ours."""
-    own = {p.id for p in lab.site("cloud").cloud("admin").identity.projects(name="isthmus")}
+    own = {p.id for p in lab.site("cloud").cloud("admin").identity.projects(name="service")}
     found = {}
     for collection, one in objects(lab):
         if not (collection.startswith("security-group") and one["project_id"] in own):

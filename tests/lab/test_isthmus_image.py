@@ -7,12 +7,13 @@ import io
 import json
 import subprocess
 import tarfile
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 
 from isthmus.api import workloads
+from isthmus.errors import WorldError
 from isthmus.lab.cache import complete
 from isthmus.lab.kubernetes import isthmus_image
 
@@ -47,7 +48,8 @@ def test_the_python_in_it_runs_the_command_that_is_in_it(image: Path, tmp_path: 
     linker = [f"{tmp_path}/usr/lib64/ld-linux-x86-64.so.2", "--inhibit-cache", "--library-path", libraries]
     program = next((tmp_path / "usr/bin").glob("python3.*"))
     code = (
-        "import sys, isthmus.cli.serve, isthmus.agent.agent, isthmus.controller.networks, ssl, lightkube, yaml;"
+        "import sys, isthmus.cli.serve, isthmus.agent.agent, isthmus.controller.networks;"
+        "import ssl, lightkube, openstack, yaml;"
         "from isthmus.cli.main import main; main(['--version']);"
         "print([m.__file__ for m in sys.modules.values() if getattr(m, '__file__', None)])"
     )
@@ -80,7 +82,18 @@ def test_it_holds_no_laboratory_and_nothing_that_is_only_for_development(image: 
     names = own.getnames()
     assert "opt/isthmus/isthmus/agent/cni_shim.py" in names
     assert [name for name in names if "/lab" in name or "demo" in name] == []
-    found = {each.name.lower() for each in isthmus_image.libraries("isthmus", isthmus_image.EXTRA)}
-    assert {"lightkube", "pyyaml", "h2"} <= found
-    assert not {"pytest", "cryptography", "openstacksdk"} & found
+    found = {each.name.lower() for each in isthmus_image.libraries("isthmus", *isthmus_image.EXTRAS)}
+    assert {"lightkube", "openstacksdk", "pyyaml", "h2"} <= found
+    assert not {"pytest", "pydantic", "mypy"} & found
     assert distribution("isthmus").name not in found
+
+
+def test_a_library_that_is_missing_is_named_and_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    def distribution_but_for_one(name: str) -> Distribution:
+        if name == "openstacksdk":
+            raise PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.setattr(isthmus_image, "distribution", distribution_but_for_one)
+    with pytest.raises(WorldError, match=r"openstacksdk: not there.*pip install 'isthmus\[kubernetes,openstack,lab\]'"):
+        isthmus_image.libraries("isthmus", *isthmus_image.EXTRAS)

@@ -21,6 +21,8 @@ SERVE, AGENT = "isthmus", "isthmus-agent"
 DOCUMENTS, KEYS, ENVIRONMENT = "documents", "keys", "environment"
 """The ConfigMap with documents, the Secret with their keys, and the ConfigMap with the API server's address, if any."""
 ETC = "/etc/isthmus"
+CLOUDS = f"{ETC}/keys/clouds.yaml"
+"""In the Secret as well, where a Site is an OpenStack; it holds a credential."""
 CHASSIS = f"{ETC}/pki"
 """Folder of a node: ca.pem, chassis.pem, chassis-key.pem."""
 USER = 65532
@@ -51,6 +53,7 @@ def deployment() -> Json:
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
         "args": ["serve", "-f", f"{ETC}/documents", "--listen", f"127.0.0.1:{HEALTH}"],
+        "env": [{"name": "OS_CLIENT_CONFIG_FILE", "value": CLOUDS}],
         "envFrom": [{"configMapRef": {"name": ENVIRONMENT, "optional": True}}],
         "ports": [{"name": "health", "containerPort": HEALTH, "hostPort": HEALTH, "hostIP": "127.0.0.1"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", **probe}, "periodSeconds": 2},

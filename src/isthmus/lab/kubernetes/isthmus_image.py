@@ -14,7 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import Distribution, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -29,7 +29,7 @@ from isthmus.lab.processes import environment
 
 LIBRARIES = "opt/isthmus"
 """Where our package and what it needs are in the image."""
-EXTRA = "kubernetes"
+EXTRAS = ("kubernetes", "openstack")
 """Of our package, beside what it needs anyway."""
 LEFT_OUT = {
     *("__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "turtledemo", "ensurepip", "pydoc_data"),
@@ -104,7 +104,7 @@ def _python() -> Iterator[Entry]:
     """All but ours."""
     program, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib")).resolve()
     programs = [program, *map(_program, PROGRAMS)]
-    files = {_name(file): file for file in (*programs, *_standard(library))} | _installed(libraries("isthmus", EXTRA))
+    files = {_name(file): file for file in (*programs, *_standard(library))} | _installed(libraries("isthmus", *EXTRAS))
     linked = [*programs, *(file for file in files.values() if ".so" in file.suffixes)]
     files |= {_name(file): file for file in _shared(linked)}
     for name, file in files.items():
@@ -165,11 +165,22 @@ def _own() -> Iterator[Entry]:
     yield Entry("usr/bin/isthmus", COMMAND.format(python=Path(sys.executable).resolve()).encode(), mode=0o755)
 
 
-def libraries(name: str, extra: str) -> list[Distribution]:
-    """Everything that a library that is installed here, with an extra of it, needs; without itself."""
+def _here(name: str) -> Distribution:
+    try:
+        return distribution(name)
+    except PackageNotFoundError as error:
+        remedy = f"pip install 'isthmus[{','.join(EXTRAS)},lab]'"
+        raise WorldError(Problem("LabNeeds", f"{name}: not there", remedy=remedy)) from error
+
+
+def libraries(name: str, *extras: str) -> list[Distribution]:
+    """Everything that a library that is installed here, with extras of it, needs; without itself.
+
+    Raises WorldError for one that is missing.
+    """
     found: dict[str, Distribution] = {}
     seen: set[tuple[str, str]] = set()
-    left = [(name, ""), (name, extra)]
+    left = [(name, extra) for extra in ("", *extras)]
     while left:
         each = left.pop()
         if each in seen:
@@ -178,6 +189,6 @@ def libraries(name: str, extra: str) -> list[Distribution]:
         for text in distribution(each[0]).requires or ():
             wanted = Requirement(text)
             if wanted.marker is None or wanted.marker.evaluate({"extra": each[1]}):
-                found[canonicalize_name(wanted.name)] = distribution(wanted.name)
+                found[canonicalize_name(wanted.name)] = _here(wanted.name)
                 left += [(wanted.name, more) for more in ("", *wanted.extras)]
     return [found[key] for key in sorted(found)]
