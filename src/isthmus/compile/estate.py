@@ -16,9 +16,10 @@ from isthmus.compile import networks as rows
 from isthmus.compile import nodes
 from isthmus.compile.bindings import Networks, choose, networks
 from isthmus.compile.networks import Lease
+from isthmus.compile.overlap import overlaps
 from isthmus.compile.pool import Pool
 from isthmus.errors import Problem
-from isthmus.model.intent import Address
+from isthmus.model.intent import Address, Prefix
 from isthmus.model.networks import DEFAULT_VPC, NODES_SUBNET, Api, Namespace, Pod, Subnet, Vpc
 from isthmus.model.rows import Row
 
@@ -64,6 +65,8 @@ class Estate:
         """Node -> address -> keys of Pods that have it there."""
         self._shared: set[tuple[str, Address]] = set()
         """Node and address that more than one Pod has there; they are of different VPCs."""
+        self._veiled: dict[str, list[Prefix]] = {}
+        """Subnet of another VPC -> networks of the default VPC, which every node reaches, that it overlaps."""
 
     def stand(self, vpcs: Iterable[str], subnets: Iterable[Subnet], held: Iterable[Held]) -> None:
         """What rows say, before anything is set: as if it had been wanted until now."""
@@ -102,6 +105,7 @@ class Estate:
         there = {name: subnet for name, subnet in self._known.subnets.items() if name in self._subnets}
         self._open = replace(self._known, subnets=there)
         self.wrong |= {rows.of_subnet(name): problem for name, problem in self._known.problems.items()}
+        self._veiled = dict(_veiled(self._known.subnets.values()))
         for name in self._pools.keys() - self._known.subnets.keys():
             del self._pools[name]
         for name, subnet in self._known.subnets.items():
@@ -226,16 +230,26 @@ class Estate:
         self._move_in(pod, self._pools[lease.subnet])
 
     def ambiguous(self) -> dict[str, Problem]:
-        """Key of every Pod that its node cannot tell from one of another VPC -> what is wrong with it.
+        """Key of every Pod that its node cannot tell from one of another VPC, or of an address that it may have.
 
         The other one is not named: whose it is is nobody else's business.
         """
-        found: dict[str, Problem] = {}
+        found = dict(self._behind())
         for node, address in sorted(self._shared, key=str):
             said = f"a Pod of another Vpc has {address} on node {node!r} too: kubelet's probes reach neither"
             problem = Problem("AddressAmbiguous", said, remedy="name another address, or another node")
             found |= dict.fromkeys(self._nodes[node][address], problem)
         return found
+
+    def _behind(self) -> Iterator[tuple[str, Problem]]:
+        """Pods of other VPCs with addresses that nodes look for in the default VPC."""
+        for subnet, prefixes in self._veiled.items():
+            for name in self.inside(subnet):
+                held = self.holding(name)
+                for address in held.addresses if held else ():
+                    if any(address in prefix for prefix in prefixes):
+                        said = f"nodes reach {address} in the default Vpc: kubelet's probes do not reach this Pod"
+                        yield name, Problem("AddressAmbiguous", said, remedy="have a network that no Subnet there has")
 
     def pods(self) -> Iterator[tuple[str, Pod]]:
         """Whoever has addresses, with its key."""
@@ -332,6 +346,15 @@ class Estate:
             others = (s for s in self._known.subnets.values() if s.vpc == DEFAULT_VPC)
             return [rows.node_row(self._site, pod, lease, self._known.subnets[where], others)]
         return []
+
+
+def _veiled(subnets: Iterable[Subnet]) -> Iterator[tuple[str, list[Prefix]]]:
+    every = list(subnets)
+    default = [network for s in every if s.vpc == DEFAULT_VPC for network in s.prefixes]
+    for each in every:
+        found = [n for n in default if any(overlaps(n, own) for own in each.prefixes)]
+        if each.vpc != DEFAULT_VPC and found:
+            yield each.name, found
 
 
 def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:

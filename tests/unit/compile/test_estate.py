@@ -78,6 +78,19 @@ def test_pods_that_their_node_cannot_tell_apart_are_known_and_no_others() -> Non
     assert not made.ambiguous()
 
 
+def test_a_pod_with_an_address_that_nodes_reach_in_the_default_vpc_is_told_so_and_its_neighbour_is_not() -> None:
+    made = estate(**{"red-web": subnet("red-web", "red", "10.16.0.1/23", namespaces="red")})
+    given_to(made, pod("a"))
+    given_to(made, pod("b", addresses=(ip_address("10.16.1.9"),)))
+    given_to(made, pod("c", "default"))
+    assert {name: p.code for name, p in made.ambiguous().items()} == {"red/a": "AddressAmbiguous"}
+    made.set_networks(VPCS, {n: s for n, s in SUBNETS.items() if n != DEFAULT_SUBNET} | {"red-web": SUBNETS["red-web"]})
+    assert "red/a" in made.ambiguous()
+    for name in ("red/a", "default/c"):
+        made.set_pod(name, None)
+    assert not made.ambiguous()
+
+
 def test_another_tenants_subnet_cannot_be_claimed() -> None:
     made = estate()
     assert refused(made, pod("a", subnet="blue-web")) == "NotBound"
