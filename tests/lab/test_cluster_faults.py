@@ -151,7 +151,7 @@ MID_ADD = [
     ("cluster/nb", "kill", CONTROLLER),
     ("cluster/sb", "stop", NETWORKS),
     ("cluster/sb", "kill", CONTROLLER),
-    # Asked to end it waits a minute for those who watch.
+    # Asked to end it waits a minute for those who watch: a test of its own.
     ("cluster/apiserver", "kill", NETWORKS),
     ("cluster/apiserver", "kill", CONTROLLER),
     ("cluster/etcd", "stop", CONTROLLER),
@@ -167,6 +167,13 @@ def test_what_ends_in_the_middle_of_an_add_costs_nobody_a_packet(cluster: PodLab
             with in_mid_add(cluster, f"{daemon.replace('/', '-')}-{number}", holds):
                 getattr(handle, how)()
                 handle.start()
+
+
+@pytest.mark.full
+def test_an_api_server_that_is_asked_to_end_costs_nobody_a_packet(cluster: PodLab) -> None:
+    with no_loss(cluster):
+        cluster.daemon("cluster/apiserver").restart()
+    one_more(cluster)
 
 
 @pytest.mark.parametrize("daemon", [AGENT, CONTROLLER])
@@ -366,7 +373,7 @@ def test_pods_of_two_vpcs_that_a_node_cannot_tell_apart_are_told(cluster: PodLab
 
 
 @pytest.mark.parametrize(
-    ("seconds", "there", "total"), [(30.0, 12, 0), pytest.param(600.0, 60, 500, marks=pytest.mark.full)]
+    ("seconds", "there", "total"), [(60.0, 12, 0), pytest.param(600.0, 60, 500, marks=pytest.mark.full)]
 )
 def test_pods_that_come_and_go_leave_nothing(cluster: PodLab, seconds: float, there: int, total: int) -> None:
     """Some are deleted before they ran, some at once and some as a node has stopped them.
