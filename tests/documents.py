@@ -14,9 +14,15 @@ def pages() -> list[Path]:
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def commands(page: Path) -> list[str]:
-    """Lines of code blocks that start with a command, without their comments, in their order."""
-    return [line for line in map(_bare, _code(page.read_text(encoding="utf-8"))) if COMMANDS.match(line)]
+def commands(page: Path, heading: str = "") -> list[str]:
+    """Lines of code blocks that start with a command, without their comments, in their order.
+
+    heading  of the section that alone is meant
+    """
+    text = page.read_text(encoding="utf-8")
+    if heading:
+        text = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return [line for line in map(_bare, _code(text)) if COMMANDS.match(line)]
 
 
 def yaml_blocks(page: Path) -> list[str]:

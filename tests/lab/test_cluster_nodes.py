@@ -13,6 +13,7 @@ from isthmus.agent.hostpath import NODE_DEVICE, OUT_DEVICE, tenant_device
 from isthmus.compile.nodes import NODE
 from isthmus.lab import spec
 from isthmus.lab.kubernetes.cluster import API_PORT
+from isthmus.lab.kubernetes.node import NETWORKS, PLUGINS
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 
@@ -213,5 +214,7 @@ def test_retire_takes_all_of_it_away(cluster: Lab) -> None:
     assert done.returncode == 0, done.stderr
     left = cluster.exec("n2", ["sh", "-c", "ls /sys/class/net; ip rule; ip -6 rule; nft list tables"]).stdout
     assert not any(word in left for word in (NODE_DEVICE, OUT_DEVICE, tenant_device("red"), "26995", "inet isthmus"))
+    left = cluster.exec("n2", ["ls", NETWORKS, PLUGINS]).stdout
+    assert "isthmus" not in left
     again = cluster.exec("n2", retire)
     assert again.returncode == 0, again.stderr

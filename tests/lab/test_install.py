@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from documents import ROOT, commands, yaml_blocks
+from isthmus.agent.hostpath import NODE_DEVICE, OUT_DEVICE
 from isthmus.api import rbac, workloads
 from isthmus.lab import rpc, spec
 from isthmus.lab.kubernetes.cluster import API_PORT
+from isthmus.lab.kubernetes.node import NETWORKS, PLUGINS
 from isthmus.lab.kubernetes.workloads import FILES
 from isthmus.lab.lab import Lab
 from isthmus.lab.layout import FRONT_PORT, NB_PORT
@@ -31,19 +33,31 @@ AGENTS = f"app.kubernetes.io/name={workloads.AGENT}"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the reader of the page."""
+    return tmp_path_factory.mktemp("install")
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Lab]:
     """Nodes without a network plugin; then every command of the page, where its reader would run it."""
-    folder = tmp_path_factory.mktemp("install")
     with Lab.up(spec.load(str(FILE), name=unique_name())) as lab:
         bring(lab, folder)
-        lines = commands(PAGE)
+        lines = commands(PAGE, "Install")
         assert len(lines) >= 10
         for line in lines:
-            told = line.replace("192.0.2.10", lab.site("cluster").address).replace("6443", str(API_PORT))
-            for place in HOSTS if told.startswith("ctr ") else ("operator",):
-                done = lab.exec(place, ["sh", "-c", f"cd {folder} && exec {told}"], timeout=150.0)
-                assert done.returncode == 0, f"{told}: {done.stdout}{done.stderr}"
+            run(lab, folder, line)
         yield lab
+
+
+def run(lab: Lab, folder: Path, line: str) -> str:
+    """A command of the page."""
+    told, said = line.replace("192.0.2.10", lab.site("cluster").address).replace("6443", str(API_PORT)), ""
+    for place in HOSTS if told.startswith("ctr ") else ("operator",):
+        done = lab.exec(place, ["sh", "-c", f"cd {folder} && exec {told}"], timeout=150.0)
+        assert done.returncode == 0, f"{told}: {done.stdout}{done.stderr}"
+        said += done.stdout
+    return said
 
 
 def bring(lab: Lab, folder: Path) -> None:
@@ -133,3 +147,20 @@ def test_the_agent_of_a_node_is_no_more_than_it_must_be(cluster: Lab) -> None:
     bits = {"NET_ADMIN": 12, "SYS_ADMIN": 21}
     assert int(status["CapEff"], 16) == sum(1 << bits[name] for name in workloads.CAPABILITIES)
     assert status["Seccomp"] == "2"
+
+
+def test_it_is_removed_as_the_page_says(cluster: Lab, folder: Path) -> None:
+    """Nothing is left on the nodes, and no Vpc in the cluster."""
+    retire, logs, *rest = commands(PAGE, "Remove it")
+    delete(cluster, "pods", "--all")
+    run(cluster, folder, retire)
+    # While a container is made its log cannot be read.
+    eventually(cluster, lambda: cluster.exec("operator", logs.split()).stdout.count(" retired") >= len(HOSTS), "both")
+    for line in rest:
+        run(cluster, folder, line)
+    look = f"ls /sys/class/net {NETWORKS} {PLUGINS} /run/isthmus; ip rule; nft list tables"
+    for host in HOSTS:
+        left = cluster.exec(host, ["sh", "-c", look]).stdout
+        assert "loopback" in left
+        assert not [word for word in (NODE_DEVICE, OUT_DEVICE, "26995", "isthmus\n", "cni.sock") if word in left], left
+    assert "kubeovn" not in kubectl(cluster, "get", "crds", "-o", "name")

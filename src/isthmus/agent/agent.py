@@ -401,7 +401,7 @@ def _no_chassis(name: str) -> Problem:
 
 
 async def retire(settings: Settings, patience: float = 10.0) -> None:
-    """Remove every port and key that an agent left on this chassis, for good.
+    """Remove every port, key and file that an agent left on this chassis, for good.
 
     Raises LockHeld while an agent runs, NotReady when a database does not answer in `patience` seconds.
     """
@@ -419,6 +419,8 @@ async def retire(settings: Settings, patience: float = 10.0) -> None:
             if operations := vswitch.unplug(ovs, lambda ids: ids.get(vswitch.CHASSIS) == place.chassis):
                 await ovs.transact(operations, "isthmus agent: retired")
             await hostlinks.remove(ovs)
+            if settings.pods is not None:
+                settings.pods.clear()
             sb = southbound(place, wake.set)
             sb.start()
             await _synced(sb, wake)

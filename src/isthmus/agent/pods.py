@@ -55,6 +55,19 @@ class Place:
     plugins: Path
     networks: Path
 
+    @property
+    def plugin(self) -> Path:
+        return self.plugins / "isthmus"
+
+    @property
+    def conflist(self) -> Path:
+        return self.networks / CONFLIST
+
+    def clear(self) -> None:
+        """Leave nothing of ours there; first of all the runtime takes no more Pods. Raises OSError."""
+        for path in (self.conflist, self.plugin, self.socket):
+            path.unlink(missing_ok=True)
+
 
 class Pods:
     """Answers the plugin. `ovs` and `sb` are asked for each time: the agent may connect anew."""
@@ -86,9 +99,9 @@ class Pods:
         await self._collect()
         self._server = await asyncio.start_unix_server(self._serve, str(path), limit=LONGEST)
         path.chmod(0o600)
-        _install(self._place.plugins / "isthmus", SHIM.read_bytes(), 0o755)
+        _install(self._place.plugin, SHIM.read_bytes(), 0o755)
         text = json.dumps(cni.conflist(str(path)), indent=2) + "\n"
-        _install(self._place.networks / CONFLIST, text.encode(), 0o644)
+        _install(self._place.conflist, text.encode(), 0o644)
         log.info("Pods of this node are served at %s", path)
 
     async def close(self) -> None:
