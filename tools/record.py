@@ -20,9 +20,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    assert reporter is not None
-    write(reporter, session.config.getoption("report_title"), session.config.getoption("report"))
+    # A worker has none: it tells who started it.
+    if reporter := session.config.pluginmanager.get_plugin("terminalreporter"):
+        write(reporter, session.config.getoption("report_title"), session.config.getoption("report"))
 
 
 def write(reporter: pytest.TerminalReporter, title: str, path: Path) -> None:

@@ -15,6 +15,30 @@ from .openstack_steps import cloud_and_cluster
 __all__ = ["lab_factory", "three_sites", "two_sites", "unixes"]
 
 
+SHARED = ("shared_cloud", "shared_cluster")
+GUESTS = "guests"
+"""Of tests whose labs need gigabytes, or have names that others have too."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What must not run beside each other is a group: a module, modules that share a lab, those with guests.
+
+    The long groups come first, so that nobody waits for one of them in the end.
+    """
+    groups = {item.path: item.path.stem for item in items}
+    for item in items:
+        if mark := item.get_closest_marker("xdist_group"):
+            groups[item.path] = mark.args[0]
+        for name in SHARED:
+            if name in getattr(item, "fixturenames", ()):
+                groups[item.path] = name
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    long = [GUESTS, *SHARED]
+    items.sort(key=lambda item: long.index(groups[item.path]) if groups[item.path] in long else len(long))
+
+
 @pytest.fixture(scope="module")
 def unixes(two_sites: Lab) -> Iterator[Unixes]:
     made = Unixes(two_sites)

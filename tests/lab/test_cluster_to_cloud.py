@@ -12,7 +12,7 @@ from isthmus.model.intent import Configuration
 
 from .test_lab_leaves_nothing import assert_nothing_left, inodes, links
 
-pytestmark = [pytest.mark.lab, pytest.mark.full]
+pytestmark = [pytest.mark.lab, pytest.mark.full, pytest.mark.xdist_group("guests")]
 
 
 def test_guests_and_namespaces_reach_what_is_native_to_them_and_nothing_else_and_nothing_is_left() -> None:

@@ -29,7 +29,7 @@ from isthmus.model.intent import Configuration
 
 from .test_lab_leaves_nothing import assert_nothing_left, inodes, links
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guests")]
 
 SCHEMA = json.loads(Path(__file__).with_name("demo.schema.json").read_text(encoding="utf-8"))
 COMMAND = [sys.executable, "-m", "isthmus.cli.main", "demo"]

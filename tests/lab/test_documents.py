@@ -20,7 +20,7 @@ from isthmus.lab import state
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guests")]
 
 HERE = Path(__file__).parent
 TIMEOUT = 60.0

@@ -21,7 +21,7 @@ from .openstack_steps import cloud as attached
 from .steps import attach, isthmus, warm, write_interconnects
 from .test_lab_leaves_nothing import assert_nothing_left, inodes, links
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("guests")]
 
 FILE = Path(__file__).with_name("nova.yaml")
 WEB, DB, OTHER, FAR = "cloud-a-web-1", "cloud-a-db-1", "cloud-b-web-1", "cloud-b-db-1"
