@@ -42,9 +42,8 @@ def test_any_request_is_read_or_refused(data: Any) -> None:
     try:
         request = cni.read(data)
     except cni.Refused as refused:
-        code, message, _ = refused.answer["error"]
-        assert 0 < code < 100
-        assert message
+        assert 0 < refused.code < 100
+        assert str(refused)
         return
     assert cni.result(request, WIRED)["cniVersion"] == request.version
     cni.expected_routes(request, WIRED)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
-from isthmus.agent.cni_shim import VERSIONS
+from isthmus.agent.cni_shim import NAMES, SOCKET, VERSIONS
 from isthmus.compile.networks import GATEWAYS, MTU, UID, port_name
 from isthmus.model.facts import Interface
 from isthmus.model.intent import DEFAULT_MTU, Address, Prefix
@@ -32,7 +34,42 @@ class Refused(Exception):
 
     def __init__(self, code: int, message: str, details: str = "") -> None:
         super().__init__(message)
-        self.answer = {"error": [code, message, details]}
+        self.code, self.details = code, details
+
+
+class Question:
+    """What the plugin sends (`cni_shim`), before it is known to be a request."""
+
+    def __init__(self, body: bytes, again: bool = False) -> None:
+        *words, config = body.split(b"\0", len(NAMES))
+        self._words = dict(zip(NAMES, (word.decode(errors="replace") for word in words), strict=False))
+        self._again = again
+        self._config: Any = None
+        with suppress(ValueError):
+            self._config = json.loads(config) if config.strip() else {}
+
+    def read(self) -> Request:
+        """Raises Refused."""
+        if self._config is None:
+            raise Refused(DECODING, "the network configuration is not JSON")
+        return read({"config": self._config, "environment": self._words, "again": self._again})
+
+    def refusal(self, refused: Refused) -> bytes:
+        """An error, in the version that was asked in."""
+        config = self._config if isinstance(self._config, dict) else {"cniVersion": VERSIONS[-1]}
+        version = str(config.get("cniVersion") or VERSIONS[0])
+        error = {"cniVersion": version, "code": refused.code, "msg": str(refused), "details": refused.details}
+        return _answer(1, error)
+
+
+def success(found: dict[str, Any] | None) -> bytes:
+    """The answer to a request that was carried out; only an ADD's has words."""
+    return _answer(0, found)
+
+
+def _answer(code: int, found: dict[str, Any] | None) -> bytes:
+    text = json.dumps(found).encode() + b"\n" if found is not None else b""
+    return b"%d %d\n" % (code, len(text)) + text
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +275,6 @@ def outer_mac(mac: str) -> str:
 
 def conflist(socket: str) -> dict[str, Any]:
     """What a container runtime reads in its configuration folder."""
-    plugin = {"type": "isthmus", "socket": socket}
+    plugin = {"type": "isthmus"} | ({} if socket == SOCKET else {"socket": socket})
     # One that does not know `cniVersions` speaks 1.0.0, every other the newest that both know.
     return {"cniVersion": "1.0.0", "cniVersions": VERSIONS, "name": "isthmus", "plugins": [plugin]}

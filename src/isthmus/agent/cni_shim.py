@@ -2,20 +2,20 @@
 """The CNI plugin: hands what a container runtime says to the node's agent, and its answer back.
 
 One file that needs nothing but Python's standard library, installed as `/opt/cni/bin/isthmus`. It knows the protocol
-(CNI specification 1.1.0) as far as an agent that does not answer makes necessary; everything else is the agent's.
+(CNI specification 1.1.0) as far as an agent that does not answer makes necessary; everything else is the agent's. Every
+Pod waits for it twice, so it imports next to nothing: JSON is read where there is nobody else to read it.
+
+A question to the agent is `AGAIN LENGTH`, a line, and LENGTH bytes: the values of NAMES and the configuration, with a
+zero byte between two of them. AGAIN is 1 where an agent hung up on the same question before. The answer is `CODE
+LENGTH`, a line, and what to print: the plugin ends with CODE.
 """
 
-from __future__ import annotations
-
-import json
 import os
-import socket
 import sys
 import time
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # `typing` takes longer to import than all the rest
-    from typing import Any
+# Who imports `socket` imports `enum` and `selectors`: longer than all the rest takes.
+from _socket import AF_UNIX, SOCK_STREAM, socket
 
 VERSIONS = ["0.4.0", "1.0.0", "1.1.0"]
 SOCKET = "/run/isthmus/cni.sock"
@@ -30,64 +30,79 @@ is refused it asks for again 10 s later, or never where that was a DEL."""
 
 
 def main() -> int:
-    text = sys.stdin.read()
+    config = sys.stdin.buffer.read()
+    words = [os.environb.get(b"CNI_" + name.encode(), b"") for name in NAMES]
+    if words[0] == b"VERSION":
+        return say(config, {"supportedVersions": VERSIONS})
+    path = SOCKET if b'"socket"' not in config else str(parsed(config).get("socket") or SOCKET)
+    status = words[0] == b"STATUS"
     try:
-        config = json.loads(text) if text.strip() else {}
-        version = str(config.get("cniVersion") or VERSIONS[0])
-    except (ValueError, AttributeError) as error:
-        return fail(VERSIONS[-1], DECODING, "the network configuration is not JSON", str(error))
-    words = {name: os.environ.get("CNI_" + name, "") for name in NAMES}
-    if words["COMMAND"] == "VERSION":
-        say({"cniVersion": version, "supportedVersions": VERSIONS})
-        return 0
-    path = str(config.get("socket") or SOCKET)
-    try:
-        answer = wait(path, {"config": config, "environment": words}, 0.0 if words["COMMAND"] == "STATUS" else RESTART)
+        code, answer = wait(path, b"\0".join([*words, config]), 0.0 if status else RESTART)
     except (OSError, ValueError) as error:
-        code = UNAVAILABLE if words["COMMAND"] == "STATUS" else TRY_AGAIN
-        return fail(version, code, "the agent of this node does not answer at " + path, str(error))
-    if "error" in answer:
-        return fail(version, *answer["error"])
-    if answer.get("result") is not None:
-        say(answer["result"])
-    return 0
+        why = {"msg": "the agent of this node does not answer at " + path, "details": str(error)}
+        return say(config, {"code": UNAVAILABLE if status else TRY_AGAIN, **why})
+    sys.stdout.buffer.write(answer)
+    return code
 
 
-def wait(path: str, request: dict[str, Any], left: float) -> dict[str, Any]:
+def wait(path: str, question: bytes, left: float) -> tuple[int, bytes]:
     """Ask, and ask again of an agent that hung up or is not there just now: it is told where a part may be done."""
+    again = False
     while True:
         try:
-            return ask(path, request)
+            return ask(path, b"%d %d\n" % (again, len(question)) + question)
         except (OSError, ValueError) as error:
             hangs = isinstance(error, TimeoutError)
             # Without the folder there was none since the machine started.
             if left <= 0 or hangs or not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120
                 raise
-            if not isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
-                request["again"] = True
+            again = again or not isinstance(error, (ConnectionRefusedError, FileNotFoundError))
         time.sleep(PAUSE)
         left -= PAUSE
 
 
-def ask(path: str, request: dict[str, Any]) -> dict[str, Any]:
-    with socket.socket(socket.AF_UNIX) as connection:
+def ask(path: str, question: bytes) -> tuple[int, bytes]:
+    connection = socket(AF_UNIX, SOCK_STREAM)
+    try:
         connection.settimeout(PATIENCE)
         connection.connect(path)
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as stream:
-            line = stream.readline()
-    if not line:
+        connection.sendall(question)
+        said = b""
+        while more := connection.recv(65536):
+            said += more
+    finally:
+        connection.close()
+    head, _, answer = said.partition(b"\n")
+    code, length = map(int, head.split())
+    if len(answer) != length:
         raise OSError("it hung up")
-    return dict(json.loads(line))
+    return code, answer
 
 
-def say(answer: Any) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
+# -- what only an agent that is not there makes necessary --------------------------------------------------------------
 
 
-def fail(version: str, code: int, message: str, details: str = "") -> int:
-    say({"cniVersion": version, "code": code, "msg": message, "details": details})
-    return 1
+def parsed(config: bytes) -> dict[str, object]:
+    """The configuration; empty where it is none."""
+    import json  # noqa: PLC0415
+
+    try:
+        return dict(json.loads(config))
+    except (ValueError, TypeError):
+        return {}
+
+
+def say(config: bytes, answer: dict[str, object]) -> int:
+    """Print an answer of our own; the plugin's exit code."""
+    import json  # noqa: PLC0415
+
+    read = parsed(config)
+    version = str(read.get("cniVersion") or VERSIONS[0])
+    if not read and config.strip():
+        version = VERSIONS[-1]
+        answer = {"code": DECODING, "msg": "the network configuration is not a mapping in JSON", "details": ""}
+    sys.stdout.write(json.dumps({"cniVersion": version, **answer}) + "\n")
+    return int("code" in answer)
 
 
 if __name__ == "__main__":

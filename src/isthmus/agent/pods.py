@@ -118,18 +118,19 @@ class Pods:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
-            answer = await self._while_asked(reader, json.loads(await reader.readline()))
-        except ValueError:
-            answer = Refused(cni.DECODING, "the plugin's request is not understood").answer
-        except asyncio.CancelledError:
+            again, length = map(int, (await reader.readline()).split())
+            if length > LONGEST:
+                raise ValueError(length)
+            question = cni.Question(await reader.readexactly(length), bool(again))
+            writer.write(await self._while_asked(reader, question))
+        except (ValueError, asyncio.IncompleteReadError):
+            log.warning("the plugin's request is not understood")
+        finally:
             writer.close()
-            raise
-        writer.write(json.dumps(answer).encode() + b"\n")
-        writer.close()
 
-    async def _while_asked(self, reader: asyncio.StreamReader, data: Any) -> dict[str, Any]:
+    async def _while_asked(self, reader: asyncio.StreamReader, question: cni.Question) -> bytes:
         """The answer. Raises CancelledError once the plugin has hung up: a runtime ends it when the Pod is unwanted."""
-        work, end = asyncio.create_task(self._answer(data)), asyncio.create_task(reader.read())
+        work, end = asyncio.create_task(self._answer(question)), asyncio.create_task(reader.read())
         try:
             await asyncio.wait({work, end}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -139,19 +140,20 @@ class Pods:
                 await asyncio.wait({work})
         return work.result()
 
-    async def _answer(self, data: Any) -> dict[str, Any]:
+    async def _answer(self, question: cni.Question) -> bytes:
         try:
-            request = cni.read(data)
+            request = question.read()
             what = {"ADD": self._add, "DEL": self._delete, "CHECK": self._check, "STATUS": self._status, "GC": self._gc}
-            return {"result": await self._turns.take(request, partial(what[request.command], request))}
+            return cni.success(await self._turns.take(request, partial(what[request.command], request)))
         except Refused as error:
-            return error.answer
+            refused = error
         except TimeoutError:
-            return Refused(cni.AGAIN, "OVN was not done in time", "see the log of the controller").answer
+            refused = Refused(cni.AGAIN, "OVN was not done in time", "see the log of the controller")
         except WorldError as error:
-            return Refused(cni.AGAIN, "Open vSwitch cannot be asked", str(error)).answer
+            refused = Refused(cni.AGAIN, "Open vSwitch cannot be asked", str(error))
         except OSError as error:
-            return Refused(cni.IO, f"the interface cannot be made: {error}").answer
+            refused = Refused(cni.IO, f"the interface cannot be made: {error}")
+        return question.refusal(refused)
 
     # -- commands -------------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ def test_an_attachment_of_a_pod() -> None:
 def test_what_is_not_understood(words: dict[str, str], code: int) -> None:
     with pytest.raises(Refused) as refused:
         request(**words)
-    assert refused.value.answer["error"][0] == code
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_what_is_not_understood(words: dict[str, str], code: int) -> None:
 def test_configurations_that_are_none(config: Any, code: int) -> None:
     with pytest.raises(Refused) as refused:
         request(config)
-    assert refused.value.answer["error"][0] == code
+    assert refused.value.code == code
 
 
 def test_a_del_needs_neither_a_pod_nor_a_namespace() -> None:
@@ -96,14 +96,14 @@ def test_what_a_gc_keeps() -> None:
 def test_half_a_list_of_what_a_gc_keeps_is_refused(valid: Any) -> None:
     with pytest.raises(Refused) as refused:
         request({"cniVersion": "1.1.0", "cni.dev/valid-attachments": valid}, COMMAND="GC")
-    assert refused.value.answer["error"][0] == cni.CONFIG
+    assert refused.value.code == cni.CONFIG
 
 
 @pytest.mark.parametrize("previous", [[], "x", {"ips": {"x": 1}}, {"routes": ["x"]}, {"interfaces": 1}])
 def test_an_earlier_result_that_is_none(previous: Any) -> None:
     with pytest.raises(Refused) as refused:
         request({"cniVersion": "1.0.0", "prevResult": previous})
-    assert refused.value.answer["error"][0] == cni.DECODING
+    assert refused.value.code == cni.DECODING
 
 
 ADD, OTHER, DEL = {"COMMAND": "ADD"}, {"COMMAND": "ADD", "CONTAINERID": "c2"}, {"COMMAND": "DEL", "ARGS": ""}
@@ -204,6 +204,30 @@ def test_a_runtime_that_knows_only_one_version_reads_the_one_that_all_know() -> 
     assert found["cniVersions"] == cni_shim.VERSIONS
 
 
+def test_the_agents_folder_is_named_only_where_it_is_another() -> None:
+    assert cni.conflist("/run/x.sock")["plugins"][0]["socket"] == "/run/x.sock"
+    assert "socket" not in cni.conflist(cni_shim.SOCKET)["plugins"][0]
+
+
+@pytest.mark.parametrize(
+    ("config", "version"), [(b'{"cniVersion": "1.0.0"}', "1.0.0"), (b"{}", "0.4.0"), (b"[]", "1.1.0"), (b"{", "1.1.0")]
+)
+def test_who_is_refused_is_told_in_the_version_that_was_asked_in(config: bytes, version: str) -> None:
+    words = [ENVIRONMENT.get(name, "").encode() for name in cni_shim.NAMES]
+    question = cni.Question(b"\0".join([*words, config]))
+    head, _, said = question.refusal(cni.Refused(cni.AGAIN, "later", "x")).partition(b"\n")
+    assert head == b"1 %d" % len(said)
+    assert json.loads(said) == {"cniVersion": version, "code": cni.AGAIN, "msg": "later", "details": "x"}
+
+
+@pytest.mark.parametrize("body", [b"", b"ADD", b"\0" * 9, b"\xff\0\0\0\0\0\xff", b"ADD\0c\0n\0i\0a\0p\0[1]"])
+def test_what_no_plugin_sends_is_refused(body: bytes) -> None:
+    question = cni.Question(body)
+    with pytest.raises(cni.Refused) as refused:
+        question.read()
+    assert json.loads(question.refusal(refused.value).partition(b"\n")[2])["code"] == refused.value.code
+
+
 def shim(config: Any, **words: str) -> tuple[int, dict[str, Any]]:
     """Run the plugin as a runtime does."""
     environment = {"PATH": os.environ["PATH"]} | {f"CNI_{name}": word for name, word in words.items()}
@@ -236,22 +260,23 @@ def test_the_plugin_asks_again_whoever_comes_after_an_agent_that_hung_up(tmp_pat
             listener.listen()
             connection = listener.accept()[0]
             with connection, connection.makefile("rb") as stream:
-                asked.append(json.loads(stream.readline()))
+                again, length = map(int, stream.readline().split())
+                asked.append((again, stream.read(length)))
                 connection.sendall(answer)
 
     def agents() -> None:
         agent(b"")
-        agent(b'{"resu')
-        agent(b'{"result": {"cniVersion": "1.1.0"}}\n')
+        agent(b'0 24\n{"cniV')
+        agent(b'0 24\n{"cniVersion": "1.1.0"}\n')
 
     thread = threading.Thread(target=agents)
     thread.start()
     code, said = shim({"cniVersion": "1.1.0", "socket": str(path)}, **ENVIRONMENT)
     thread.join()
     assert (code, said) == (0, {"cniVersion": "1.1.0"})
-    assert len(asked) == 3
-    assert asked[1] == asked[2] == asked[0] | {"again": True}
-    assert [cni.read(each).again for each in asked] == [False, True, True]
+    assert [again for again, _ in asked] == [0, 1, 1]
+    (body,) = {body for _, body in asked}
+    assert [cni.Question(body, bool(again)).read().again for again, _ in asked] == [False, True, True]
 
 
 def test_the_plugin_and_a_configuration_that_is_not_json() -> None:
@@ -263,4 +288,11 @@ def test_the_plugin_is_one_file_of_the_standard_library() -> None:
     loaded = f"import sys; p = sys.argv[1]; {run}; print(*sys.modules)"
     command = [sys.executable, "-I", "-S", "-c", loaded, str(cni_shim.__file__)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert not {name.partition(".")[0] for name in done.stdout.split()} & {"isthmus", "asyncio", "typing", "ssl"}
+    assert not {name.partition(".")[0] for name in done.stdout.split()} & {
+        "isthmus",
+        "asyncio",
+        "json",
+        "re",
+        "socket",
+        "enum",
+    }

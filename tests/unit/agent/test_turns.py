@@ -89,7 +89,7 @@ def test_an_add_that_nobody_wants_any_more_cleans_up_before_the_next_begins(late
         for ended in (add, waiting):
             with pytest.raises(Refused) as refused:
                 await ended
-            assert refused.value.answer["error"][0] == cni.AGAIN
+            assert refused.value.code == cni.AGAIN
         it.let.set()
         assert await next_one == "next"
         return it.seen
