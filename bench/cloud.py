@@ -77,7 +77,7 @@ def hundred(rounds: int) -> Iterator[Row]:
             for number, name in enumerate(names):
                 documents.write_text(_text(*names[: number + 1]), encoding="utf-8")
                 begin = time.monotonic()
-                inlab.operator(lab, "apply", "--wait", "programmed", timeout=120)
+                inlab.operator(lab, "apply", "--wait", "programmed", "--timeout", "300", timeout=330)
                 each.append(time.monotonic() - begin)
                 if number % 10 == 9:
                     progress(f"  {name}: {number + 1} of {tenants} joined, the last in {each[-1]:.2f} s")

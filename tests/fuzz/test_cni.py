@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,23 +25,26 @@ CONFIG = st.fixed_dictionaries(
         "cni.dev/valid-attachments": ATTACHMENTS | JSON,
     },
 )
-ENVIRONMENT = st.fixed_dictionaries(
-    {"COMMAND": st.sampled_from(["ADD", "DEL", "CHECK", "STATUS", "GC"]) | JSON},
-    optional={
-        "CONTAINERID": st.just("c1") | JSON,
-        "NETNS": st.just("/run/netns/x") | JSON,
-        "IFNAME": st.just("eth0") | JSON,
-        "ARGS": st.just("K8S_POD_NAMESPACE=red;K8S_POD_NAME=web-0") | JSON,
-    },
+WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+WORDS = st.tuples(
+    st.sampled_from(["ADD", "DEL", "CHECK", "STATUS", "GC"]) | WORD,
+    st.just("c1") | WORD,
+    st.just("/run/netns/x") | WORD,
+    st.just("eth0") | WORD,
+    st.just("K8S_POD_NAMESPACE=red;K8S_POD_NAME=web-0") | WORD,
+    WORD,
 )
+BODY = st.tuples(WORDS, (CONFIG | JSON).map(json.dumps)).map(lambda both: "\0".join([*both[0], both[1]]).encode())
 WIRED = cni.Wiring("web-0.red", "u1", "0a:00:00:00:00:01", (), (), 1442)
 
 
-@given(JSON | st.fixed_dictionaries({"config": CONFIG | JSON, "environment": ENVIRONMENT | JSON}))
-def test_any_request_is_read_or_refused(data: Any) -> None:
+@given(BODY | st.binary(max_size=64), st.booleans())
+def test_any_request_is_read_or_refused(body: bytes, again: bool) -> None:
+    question = cni.Question(body, again)
     try:
-        request = cni.read(data)
+        request = question.read()
     except cni.Refused as refused:
+        assert json.loads(question.refusal(refused).partition(b"\n")[2])["code"] == refused.code
         assert 0 < refused.code < 100
         assert str(refused)
         return

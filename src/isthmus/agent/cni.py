@@ -44,20 +44,20 @@ class Question:
         *words, config = body.split(b"\0", len(NAMES))
         self._words = dict(zip(NAMES, (word.decode(errors="replace") for word in words), strict=False))
         self._again = again
-        self._config: Any = None
+        self._config: dict[str, Any] | None = None
         with suppress(ValueError):
-            self._config = json.loads(config) if config.strip() else {}
+            found = json.loads(config) if config.strip() else {}
+            self._config = found if isinstance(found, dict) else None
 
     def read(self) -> Request:
         """Raises Refused."""
         if self._config is None:
-            raise Refused(DECODING, "the network configuration is not JSON")
-        return read({"config": self._config, "environment": self._words, "again": self._again})
+            raise Refused(DECODING, "the network configuration is not a mapping in JSON")
+        return read(self._config, self._words, self._again)
 
     def refusal(self, refused: Refused) -> bytes:
         """An error, in the version that was asked in."""
-        config = self._config if isinstance(self._config, dict) else {"cniVersion": VERSIONS[-1]}
-        version = str(config.get("cniVersion") or VERSIONS[0])
+        version = VERSIONS[-1] if self._config is None else str(self._config.get("cniVersion") or VERSIONS[0])
         error = {"cniVersion": version, "code": refused.code, "msg": str(refused), "details": refused.details}
         return _answer(1, error)
 
@@ -142,22 +142,17 @@ class Wiring:
     mtu: int
 
 
-def read(data: Any) -> Request:
-    """A request as the shim sends it. Raises Refused."""
-    if not isinstance(data, dict) or not isinstance(data.get("environment"), dict):
-        raise Refused(DECODING, "the plugin's request is not understood")
-    config, words = data.get("config"), data["environment"]
-    if not isinstance(config, dict):
-        raise Refused(CONFIG, "the network configuration is not a mapping")
-    command, version = str(words.get("COMMAND", "")), str(config.get("cniVersion", VERSIONS[0]))
+def read(config: Mapping[str, Any], words: Mapping[str, str], again: bool = False) -> Request:
+    """A network configuration, and the environment's words without CNI_ before them. Raises Refused."""
+    command, version = words.get("COMMAND", ""), str(config.get("cniVersion", VERSIONS[0]))
     if version not in VERSIONS:
         raise Refused(VERSION, f"version {version} is not supported", f"one of {', '.join(VERSIONS)}")
     if command not in ("ADD", "DEL", "CHECK", "STATUS", "GC"):
         raise Refused(ENVIRONMENT, f"CNI_COMMAND {command!r} is not known")
     if command in ("STATUS", "GC") and version != VERSIONS[-1]:
         raise Refused(ENVIRONMENT, f"CNI_COMMAND {command} came with version {VERSIONS[-1]}")
-    container, netns, ifname = (str(words.get(w, "")) for w in ("CONTAINERID", "NETNS", "IFNAME"))
-    arguments = dict(part.partition("=")[::2] for part in str(words.get("ARGS", "")).split(";") if part)
+    container, netns, ifname = (words.get(w, "") for w in ("CONTAINERID", "NETNS", "IFNAME"))
+    arguments = dict(part.partition("=")[::2] for part in words.get("ARGS", "").split(";") if part)
     if command in ("ADD", "DEL", "CHECK"):
         _attachment(command, container, netns, ifname)
     if command in ("ADD", "CHECK") and not (arguments.get("K8S_POD_NAMESPACE") and arguments.get("K8S_POD_NAME")):
@@ -174,7 +169,7 @@ def read(data: Any) -> Request:
         uid=arguments.get("K8S_POD_UID", ""),
         previous=_previous(config.get("prevResult")),
         valid=_valid(config.get("cni.dev/valid-attachments")),
-        again=data.get("again") is True,
+        again=again,
     )
 
 

@@ -34,7 +34,7 @@ def main() -> int:
     words = [os.environb.get(b"CNI_" + name.encode(), b"") for name in NAMES]
     if words[0] == b"VERSION":
         return say(config, {"supportedVersions": VERSIONS})
-    path = SOCKET if b'"socket"' not in config else str(parsed(config).get("socket") or SOCKET)
+    path = SOCKET if b'"socket"' not in config else str((parsed(config) or {}).get("socket") or SOCKET)
     status = words[0] == b"STATUS"
     try:
         code, answer = wait(path, b"\0".join([*words, config]), 0.0 if status else RESTART)
@@ -82,14 +82,15 @@ def ask(path: str, question: bytes) -> tuple[int, bytes]:
 # -- what only an agent that is not there makes necessary --------------------------------------------------------------
 
 
-def parsed(config: bytes) -> dict[str, object]:
-    """The configuration; empty where it is none."""
+def parsed(config: bytes) -> dict[str, object] | None:
+    """The configuration; None where it is none."""
     import json  # noqa: PLC0415
 
     try:
-        return dict(json.loads(config))
-    except (ValueError, TypeError):
-        return {}
+        found = json.loads(config) if config.strip() else {}
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def say(config: bytes, answer: dict[str, object]) -> int:
@@ -97,9 +98,8 @@ def say(config: bytes, answer: dict[str, object]) -> int:
     import json  # noqa: PLC0415
 
     read = parsed(config)
-    version = str(read.get("cniVersion") or VERSIONS[0])
-    if not read and config.strip():
-        version = VERSIONS[-1]
+    version = VERSIONS[-1] if read is None else str(read.get("cniVersion") or VERSIONS[0])
+    if read is None:
         answer = {"code": DECODING, "msg": "the network configuration is not a mapping in JSON", "details": ""}
     sys.stdout.write(json.dumps({"cniVersion": version, **answer}) + "\n")
     return int("code" in answer)

@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 def request(config: Any = None, **words: str) -> Request:
     given = {"cniVersion": "1.0.0", "name": "isthmus"} if config is None else config
-    return cni.read({"config": given, "environment": ENVIRONMENT | words})
+    return cni.read(given, ENVIRONMENT | words)
 
 
 def row(**ids: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def test_what_is_not_understood(words: dict[str, str], code: int) -> None:
 
 @pytest.mark.parametrize(
     ("config", "code"),
-    [({"cniVersion": "0.1.0"}, cni.VERSION), ({"cniVersion": "2.0.0"}, cni.VERSION), ([], cni.CONFIG)],
+    [({"cniVersion": "0.1.0"}, cni.VERSION), ({"cniVersion": "2.0.0"}, cni.VERSION)],
 )
 def test_configurations_that_are_none(config: Any, code: int) -> None:
     with pytest.raises(Refused) as refused:
@@ -280,7 +280,8 @@ def test_the_plugin_asks_again_whoever_comes_after_an_agent_that_hung_up(tmp_pat
 
 
 def test_the_plugin_and_a_configuration_that_is_not_json() -> None:
-    assert shim("{", COMMAND="ADD")[1]["code"] == 6
+    for text in ("{", "[]"):
+        assert shim(text, COMMAND="ADD")[1]["code"] == 6
 
 
 def test_the_plugin_is_one_file_of_the_standard_library() -> None:

@@ -16,7 +16,7 @@ from isthmus.agent.turns import Turns, whole
 def request(command: str, container: str = "c1", pod: str = "web-0") -> Request:
     words = {"COMMAND": command, "CONTAINERID": container, "NETNS": "/run/netns/x", "IFNAME": "eth0"}
     words["ARGS"] = f"K8S_POD_NAMESPACE=red;K8S_POD_NAME={pod}"
-    return cni.read({"config": {"cniVersion": "1.0.0", "name": "x"}, "environment": words})
+    return cni.read({"cniVersion": "1.0.0", "name": "x"}, words)
 
 
 class Story:
