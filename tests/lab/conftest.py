@@ -20,6 +20,7 @@ GUESTS = "guests"
 """Of tests whose labs need gigabytes, or have names that others have too."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What must not run beside each other is a group: a module, modules that share a lab, those with guests.
 

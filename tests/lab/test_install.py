@@ -162,5 +162,7 @@ def test_it_is_removed_as_the_page_says(cluster: Lab, folder: Path) -> None:
     for host in HOSTS:
         left = cluster.exec(host, ["sh", "-c", look]).stdout
         assert "loopback" in left
-        assert not [word for word in (NODE_DEVICE, OUT_DEVICE, "26995", "isthmus\n", "cni.sock") if word in left], left
+        assert not [
+            word for word in (NODE_DEVICE, OUT_DEVICE, "26995", "isthmus\n", "conflist", "cni.sock") if word in left
+        ], left
     assert "kubeovn" not in kubectl(cluster, "get", "crds", "-o", "name")

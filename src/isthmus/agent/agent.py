@@ -403,7 +403,8 @@ def _no_chassis(name: str) -> Problem:
 async def retire(settings: Settings, patience: float = 10.0) -> None:
     """Remove every port, key and file that an agent left on this chassis, for good.
 
-    Raises LockHeld while an agent runs, NotReady when a database does not answer in `patience` seconds.
+    Raises LockHeld while an agent runs, NotReady when a database does not answer in `patience` seconds, WorldError when
+    a file cannot be removed.
     """
     wake = asyncio.Event()
     ovs = vswitch.open_client(settings.ovs, vswitch.lock_name(settings.overrides.chassis), wake.set)
@@ -419,12 +420,12 @@ async def retire(settings: Settings, patience: float = 10.0) -> None:
             if operations := vswitch.unplug(ovs, lambda ids: ids.get(vswitch.CHASSIS) == place.chassis):
                 await ovs.transact(operations, "isthmus agent: retired")
             await hostlinks.remove(ovs)
-            if settings.pods is not None:
-                settings.pods.clear()
             sb = southbound(place, wake.set)
             sb.start()
             await _synced(sb, wake)
             await write_keys(sb, {})
+        if settings.pods is not None:
+            settings.pods.clear()
     except TimeoutError as error:
         failed = (sb or ovs).failure
         raise NotReady(failed or Problem("Unreachable", "a database does not answer")) from error

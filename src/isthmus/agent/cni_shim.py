@@ -1,9 +1,10 @@
 #!/usr/bin/python3 -IS
 """The CNI plugin: hands what a container runtime says to the node's agent, and its answer back.
 
-One file that needs nothing but Python's standard library, installed as `/opt/cni/bin/isthmus`. It knows the protocol
-(CNI specification 1.1.0) as far as an agent that does not answer makes necessary; everything else is the agent's. Every
-Pod waits for it twice, so it imports next to nothing: JSON is read where there is nobody else to read it.
+One file that needs nothing but the standard library of the node's Python, 3.8 or newer, installed as
+`/opt/cni/bin/isthmus`. It knows the protocol (CNI specification 1.1.0) as far as an agent that does not answer makes
+necessary; everything else is the agent's. Every Pod waits for it twice, so it imports next to nothing: JSON is read
+where there is nobody else to read it.
 
 A question to the agent is `AGAIN LENGTH`, a line, and LENGTH bytes: the values of NAMES and the configuration, with a
 zero byte between two of them. AGAIN is 1 where an agent hung up on the same question before. The answer is `CODE
@@ -15,7 +16,7 @@ import sys
 import time
 
 # Who imports `socket` imports `enum` and `selectors`: longer than all the rest takes.
-from _socket import AF_UNIX, SOCK_STREAM, socket
+from _socket import AF_UNIX, SOCK_STREAM, socket, timeout
 
 VERSIONS = ["0.4.0", "1.0.0", "1.1.0"]
 SOCKET = "/run/isthmus/cni.sock"
@@ -45,14 +46,14 @@ def main() -> int:
     return code
 
 
-def wait(path: str, question: bytes, left: float) -> tuple[int, bytes]:
+def wait(path: str, question: bytes, left: float) -> "tuple[int, bytes]":
     """Ask, and ask again of an agent that hung up or is not there just now: it is told where a part may be done."""
     again = False
     while True:
         try:
             return ask(path, b"%d %d\n" % (again, len(question)) + question)
         except (OSError, ValueError) as error:
-            hangs = isinstance(error, TimeoutError)
+            hangs = isinstance(error, timeout)
             # Without the folder there was none since the machine started.
             if left <= 0 or hangs or not os.path.isdir(os.path.dirname(path)):  # noqa: PTH112, PTH120
                 raise
@@ -61,7 +62,7 @@ def wait(path: str, question: bytes, left: float) -> tuple[int, bytes]:
         left -= PAUSE
 
 
-def ask(path: str, question: bytes) -> tuple[int, bytes]:
+def ask(path: str, question: bytes) -> "tuple[int, bytes]":
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
         connection.settimeout(PATIENCE)
@@ -82,7 +83,7 @@ def ask(path: str, question: bytes) -> tuple[int, bytes]:
 # -- what only an agent that is not there makes necessary --------------------------------------------------------------
 
 
-def parsed(config: bytes) -> dict[str, object] | None:
+def parsed(config: bytes) -> "dict[str, object] | None":
     """The configuration; None where it is none."""
     import json  # noqa: PLC0415
 
@@ -93,7 +94,7 @@ def parsed(config: bytes) -> dict[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def say(config: bytes, answer: dict[str, object]) -> int:
+def say(config: bytes, answer: "dict[str, object]") -> int:
     """Print an answer of our own; the plugin's exit code."""
     import json  # noqa: PLC0415
 

@@ -64,9 +64,12 @@ class Place:
         return self.networks / CONFLIST
 
     def clear(self) -> None:
-        """Leave nothing of ours there; first of all the runtime takes no more Pods. Raises OSError."""
+        """Leave nothing of ours there; first of all the runtime takes no more Pods. Raises WorldError."""
         for path in (self.conflist, self.plugin, self.socket):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise WorldError(Problem("PluginStays", str(error), remedy="remove that file yourself")) from error
 
 
 class Pods:
@@ -118,13 +121,10 @@ class Pods:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
-            again, length = map(int, (await reader.readline()).split())
-            if length > LONGEST:
-                raise ValueError(length)
-            question = cni.Question(await reader.readexactly(length), bool(again))
+            question = await _question(reader)
             writer.write(await self._while_asked(reader, question))
-        except (ValueError, asyncio.IncompleteReadError):
-            log.warning("the plugin's request is not understood")
+        except asyncio.IncompleteReadError:
+            log.warning("a plugin hung up in the middle of its question")
         finally:
             writer.close()
 
@@ -153,6 +153,9 @@ class Pods:
             refused = Refused(cni.AGAIN, "Open vSwitch cannot be asked", str(error))
         except OSError as error:
             refused = Refused(cni.IO, f"the interface cannot be made: {error}")
+        except Exception as error:  # what nobody foresaw concerns this Pod, and nobody else's
+            log.exception("a question of the plugin")
+            refused = Refused(cni.AGAIN, "the agent failed", repr(error))
         return question.refusal(refused)
 
     # -- commands -------------------------------------------------------------------------------------------------
@@ -401,6 +404,17 @@ def _stands(request: Request, wired: Wiring) -> None:
         raise Refused(cni.BROKEN, f"the Pod's interface {request.ifname} has not {', '.join(map(str, missing))}")
     if gone := set(cni.expected_routes(request, wired)) - routes:
         raise Refused(cni.BROKEN, f"the Pod has no route to {', '.join(str(to) for to, _ in gone)}")
+
+
+async def _question(reader: asyncio.StreamReader) -> cni.Question:
+    """Raises IncompleteReadError. One that no plugin of ours sends is a question without a configuration."""
+    try:
+        again, length = map(int, (await reader.readline()).split())
+        if not 0 <= length <= LONGEST:
+            raise ValueError(length)
+    except ValueError:
+        return cni.Question(b"")
+    return cni.Question(await reader.readexactly(length), bool(again))
 
 
 def _install(path: Path, data: bytes, mode: int) -> None:

@@ -67,6 +67,8 @@ class Estate:
         """Node and address that more than one Pod has there; they are of different VPCs."""
         self._veiled: dict[str, list[Prefix]] = {}
         """Subnet of another VPC -> networks of the default VPC, which every node reaches, that it overlaps."""
+        self._hidden: dict[str, Problem] = {}
+        """Key of a Pod there that has such an address -> what is wrong with it."""
 
     def stand(self, vpcs: Iterable[str], subnets: Iterable[Subnet], held: Iterable[Held]) -> None:
         """What rows say, before anything is set: as if it had been wanted until now."""
@@ -105,12 +107,16 @@ class Estate:
         there = {name: subnet for name, subnet in self._known.subnets.items() if name in self._subnets}
         self._open = replace(self._known, subnets=there)
         self.wrong |= {rows.of_subnet(name): problem for name, problem in self._known.problems.items()}
-        self._veiled = dict(_veiled(self._known.subnets.values()))
+        veiled = dict(_veiled(self._known.subnets.values()))
         for name in self._pools.keys() - self._known.subnets.keys():
             del self._pools[name]
         for name, subnet in self._known.subnets.items():
             if before.subnets.get(name) != subnet or name not in self._pools:
                 self._pools[name] = self._filled(subnet)
+        if veiled != self._veiled:
+            self._veiled, self._hidden = veiled, {}
+            for name, (_, where) in self._held.items():
+                self._hide(name, where)
         differing = _differing(before.subnets, self._known.subnets)
         changed = {rows.of_vpc(n) for n in _differing(before.vpcs, self._known.vpcs)}
         changed |= {rows.of_subnet(n) for n in differing}
@@ -234,22 +240,21 @@ class Estate:
 
         The other one is not named: whose it is is nobody else's business.
         """
-        found = dict(self._behind())
+        found = dict(self._hidden)
         for node, address in sorted(self._shared, key=str):
             said = f"a Pod of another Vpc has {address} on node {node!r} too: kubelet's probes reach neither"
             problem = Problem("AddressAmbiguous", said, remedy="name another address, or another node")
             found |= dict.fromkeys(self._nodes[node][address], problem)
         return found
 
-    def _behind(self) -> Iterator[tuple[str, Problem]]:
-        """Pods of other VPCs with addresses that nodes look for in the default VPC."""
-        for subnet, prefixes in self._veiled.items():
-            for name in self.inside(subnet):
-                held = self.holding(name)
-                for address in held.addresses if held else ():
-                    if any(address in prefix for prefix in prefixes):
-                        said = f"nodes reach {address} in the default Vpc: kubelet's probes do not reach this Pod"
-                        yield name, Problem("AddressAmbiguous", said, remedy="have a network that no Subnet there has")
+    def _hide(self, name: str, subnet: str) -> None:
+        """Note a Pod with an address that nodes look for in the default VPC."""
+        lease = self._pools[subnet].lease(name) if subnet in self._veiled else None
+        for address in (a.ip for a in lease.addresses) if lease else ():
+            if any(address in prefix for prefix in self._veiled[subnet]):
+                said = f"nodes reach {address} in the default Vpc: kubelet's probes do not reach this Pod"
+                remedy = "have a network that no Subnet there has"
+                self._hidden[name] = Problem("AddressAmbiguous", said, remedy=remedy)
 
     def pods(self) -> Iterator[tuple[str, Pod]]:
         """Whoever has addresses, with its key."""
@@ -305,6 +310,7 @@ class Estate:
             there.add(name)
             if len(there) > 1:
                 self._shared.add((pod.node, address.ip))
+        self._hide(name, lease.subnet)
 
     def _move_out(self, name: str) -> None:
         self._forget(name)
@@ -315,6 +321,7 @@ class Estate:
         """The node's list no longer has it."""
         if name not in self._held:
             return
+        self._hidden.pop(name, None)
         node = self._held[name][0].node
         there = self._nodes[node]
         for address in [a for a, names in there.items() if name in names]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import socket
@@ -282,6 +283,15 @@ def test_the_plugin_asks_again_whoever_comes_after_an_agent_that_hung_up(tmp_pat
 def test_the_plugin_and_a_configuration_that_is_not_json() -> None:
     for text in ("{", "[]"):
         assert shim(text, COMMAND="ADD")[1]["code"] == 6
+
+
+def test_the_plugin_is_for_pythons_older_than_ours() -> None:
+    """What is evaluated when a function is defined must be known to 3.8 as well."""
+    tree = ast.parse(Path(cni_shim.__file__).read_text(encoding="utf-8"), feature_version=(3, 8))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    notes = [a.annotation for f in functions for a in f.args.args] + [f.returns for f in functions]
+    assert len(notes) > 10
+    assert [ast.dump(note) for note in notes if note and not isinstance(note, (ast.Name, ast.Constant))] == []
 
 
 def test_the_plugin_is_one_file_of_the_standard_library() -> None:
