@@ -26,7 +26,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "mass": ("bench.mass", "mass", 3),
     "ready": ("bench.ready", "ready", 5),
     "cloud-connect": ("bench.cloud", "connect", 10),
-    "cloud-hundred": ("bench.cloud", "hundred", 1),
+    "cloud-many": ("bench.cloud", "many", 1),
     "cloud-idle": ("bench.cloud", "idle", 3),
     "cloud-change": ("bench.cloud", "change", 40),
     "pods": ("bench.pods", "rate", 10),
