@@ -69,8 +69,9 @@ def cluster() -> Iterator[PodLab]:
 
 @pytest.fixture(autouse=True)
 def _tidy(cluster: PodLab) -> Iterator[None]:
-    """Before and after each test there are the standing Pods, and nothing of others."""
+    """Before and after each test there are the standing Pods, and nothing of others, also where one failed."""
     yield
+    cluster.daemon(NETWORKS).start()
     found = json.loads(kubectl(cluster, "get", "pods", "--all-namespaces", "-o", "json"))["items"]
     for space in {item["metadata"]["namespace"] for item in found}:
         names = {item["metadata"]["name"] for item in found if item["metadata"]["namespace"] == space}
@@ -230,10 +231,12 @@ def test_a_node_that_is_rebooted_brings_its_pods_back(cluster: PodLab) -> None:
         one_more(cluster, name)
     before = ports(cluster)
     with no_loss(cluster, ELSEWHERE):
-        reboot.power_off(cluster, BUSY)
-        off = time.time_ns()
-        delete(cluster, "pod", "-n", "red", "doomed", "--force")
-        reboot.power_on(cluster, BUSY)
+        try:
+            reboot.power_off(cluster, BUSY)
+            off = time.time_ns()
+            delete(cluster, "pod", "-n", "red", "doomed", "--force")
+        finally:
+            reboot.power_on(cluster, BUSY)
         for tenant, name in (("red", "on-n1"), ("red", "by-n1"), ("blue", "on-n1"), ("red", "kept")):
             until(f"{name} of {tenant} runs again", lambda t=tenant, n=name: restarted(cluster, t, n), 90)  # type: ignore[misc]
             cluster.take(tenant, name)
