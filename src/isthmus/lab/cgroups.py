@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,8 @@ UNIFIED = "cgroup.controllers"
 """A file that only groups of version 2 have."""
 COPIED = ("cpuset.cpus", "cpuset.mems")
 """What a new group of version 1 lacks, and cannot run anything without."""
+PATIENCE = 10.0
+"""Seconds that threads of processes that have ended may take to leave their group."""
 
 
 def path(lab: str, host: str) -> str:
@@ -39,7 +43,7 @@ def remove(lab: str) -> None:
     for hierarchy in _hierarchies():
         for group in _below(hierarchy / path(lab, "").strip("/")):
             with suppress(FileNotFoundError):
-                group.rmdir()
+                _remove(group)
 
 
 def clear(lab: str, host: str) -> None:
@@ -48,7 +52,19 @@ def clear(lab: str, host: str) -> None:
         top = hierarchy / path(lab, host).strip("/")
         for group in _below(top):
             if group != top:
-                group.rmdir()
+                _remove(group)
+
+
+def _remove(group: Path) -> None:
+    """A process has ended when its first thread has; its others leave the group a moment later. Raises OSError."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return group.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
 
 
 def _below(top: Path) -> Iterator[Path]:
