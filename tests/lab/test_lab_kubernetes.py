@@ -44,6 +44,24 @@ def cluster() -> Iterator[Lab]:
     assert not list(cgroups.ROOT.rglob(f"isthmus-lab-{name}"))
 
 
+def test_a_group_is_removed_when_the_last_of_its_threads_has_left() -> None:
+    name = unique_name()
+    cgroups.make(name, "h")
+    try:
+        # A new group of processors is empty, and takes nobody.
+        groups = [top for top in cgroups.ROOT.rglob(f"isthmus-lab-{name}/h") if "cpuset" not in str(top)]
+        for top in groups:
+            (top / "pod").mkdir()
+        with subprocess.Popen(["sleep", "0.3"]) as process:
+            for top in groups:
+                (top / "pod" / "cgroup.procs").write_text(str(process.pid))
+            cgroups.clear(name, "h")
+            assert process.poll() == 0
+        assert groups and not [top for top in groups if (top / "pod").exists()]
+    finally:
+        cgroups.remove(name)
+
+
 def as_node(lab: Lab, host: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """With the key of a host's kubelet, on that host."""
     program = str(programs.path() / "bin" / "kubectl")
