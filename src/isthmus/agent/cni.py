@@ -6,12 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
-from isthmus.agent.cni_shim import NAMES, SOCKET, VERSIONS
+from isthmus.agent.cni_shim import NAMES, SOCKET, UNREADABLE, VERSIONS, parsed, version_of
 from isthmus.compile.networks import GATEWAYS, MTU, UID, port_name
 from isthmus.model.facts import Interface
 from isthmus.model.intent import DEFAULT_MTU, Address, Prefix
@@ -44,22 +43,18 @@ class Question:
         *words, config = body.split(b"\0", len(NAMES))
         self._words = dict(zip(NAMES, (word.decode(errors="replace") for word in words), strict=False))
         self._again = again
-        self._config: dict[str, Any] | None = None
-        with suppress(ValueError):
-            found = json.loads(config) if config.strip() else {}
-            self._config = found if isinstance(found, dict) else None
+        self._config = parsed(config)
 
     def read(self) -> Request:
         """Raises Refused."""
         if self._config is None:
-            raise Refused(DECODING, "the network configuration is not a mapping in JSON")
+            raise Refused(DECODING, UNREADABLE)
         return read(self._config, self._words, self._again)
 
     def refusal(self, refused: Refused) -> bytes:
         """An error, in the version that was asked in."""
-        version = VERSIONS[-1] if self._config is None else str(self._config.get("cniVersion") or VERSIONS[0])
-        error = {"cniVersion": version, "code": refused.code, "msg": str(refused), "details": refused.details}
-        return _answer(1, error)
+        error = {"code": refused.code, "msg": str(refused), "details": refused.details}
+        return _answer(1, {"cniVersion": version_of(self._config), **error})
 
 
 def success(found: dict[str, Any] | None) -> bytes:

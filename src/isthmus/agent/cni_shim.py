@@ -23,6 +23,7 @@ SOCKET = "/run/isthmus/cni.sock"
 NAMES = ("COMMAND", "CONTAINERID", "NETNS", "IFNAME", "ARGS", "PATH")
 DECODING, TRY_AGAIN, UNAVAILABLE = 6, 11, 50
 """Error codes of the specification: content cannot be decoded; try again later; STATUS: ADD cannot be served."""
+UNREADABLE = "the network configuration is not a mapping in JSON"
 PATIENCE = 95.0
 """Seconds that the agent may take for an answer: longer than its own patience."""
 RESTART, PAUSE = 20.0, 0.1
@@ -80,7 +81,7 @@ def ask(path: str, question: bytes) -> "tuple[int, bytes]":
     return code, answer
 
 
-# -- what only an agent that is not there makes necessary --------------------------------------------------------------
+# -- what the plugin does itself only where no agent answers; the agent calls the same ---------------------------------
 
 
 def parsed(config: bytes) -> "dict[str, object] | None":
@@ -94,15 +95,19 @@ def parsed(config: bytes) -> "dict[str, object] | None":
     return found if isinstance(found, dict) else None
 
 
+def version_of(config: "dict[str, object] | None") -> str:
+    """That answers to it are in."""
+    return VERSIONS[-1] if config is None else str(config.get("cniVersion") or VERSIONS[0])
+
+
 def say(config: bytes, answer: "dict[str, object]") -> int:
     """Print an answer of our own; the plugin's exit code."""
     import json  # noqa: PLC0415
 
     read = parsed(config)
-    version = VERSIONS[-1] if read is None else str(read.get("cniVersion") or VERSIONS[0])
     if read is None:
-        answer = {"code": DECODING, "msg": "the network configuration is not a mapping in JSON", "details": ""}
-    sys.stdout.write(json.dumps({"cniVersion": version, **answer}) + "\n")
+        answer = {"code": DECODING, "msg": UNREADABLE, "details": ""}
+    sys.stdout.write(json.dumps({"cniVersion": version_of(read), **answer}) + "\n")
     return int("code" in answer)
 
 
