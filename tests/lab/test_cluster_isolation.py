@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from apiserver import Front
 from isthmus.lab import rpc, spec, traffic
+from isthmus.lab.kubernetes.cluster import kubeconfig
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.traffic import Ears, Pair
@@ -22,7 +24,7 @@ from isthmus.lab.traffic import Ears, Pair
 from .kubernetes_steps import apply as create
 from .kubernetes_steps import as_tenant, delete, eventually, forger, get, inside, kubectl, pod, ports
 from .pod_attacks import NEIGHBOUR, as_pods, attacks, forged_in_the_own_vpc, others_gateways, router_macs
-from .steps import apply, edit, isthmus, same_tenant, warm
+from .steps import apply, edit, isthmus, same_tenant, set_site, warm
 from .test_attacks import Ground, carry_out, wanted
 from .test_cluster_networks import told
 
@@ -256,6 +258,20 @@ def in_the_cluster(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [row for d in plan["databases"] if d["database"] == "kubernetes/cloud" for row in d["rows"]]
 
 
+@contextmanager
+def slowly(lab: Lab, seconds: float) -> Iterator[None]:
+    """Our commands wait so long for every answer of the API server; OVN's databases answer at once."""
+    front = Front(lab, "cloud")
+    front.delay = seconds
+    (lab.paths.operator / "front.kubeconfig").write_text(kubeconfig([("cloud", front.url, {}, {})]))
+    set_site(lab, "cloud", kubernetes={"kubeconfig": "../front.kubeconfig", "context": "cloud"})
+    try:
+        yield
+    finally:
+        set_site(lab, "cloud", kubernetes={"kubeconfig": "../kubeconfig", "context": "cloud"})
+        front.stop()
+
+
 def subnets_of(lab: Lab) -> set[str]:
     return {word.partition("/")[2] for word in kubectl(lab, "get", "subnets.kubeovn.io", "-o", "name").split()}
 
@@ -293,7 +309,10 @@ def test_a_subnet_is_defined_in_the_cluster_and_removed_when_no_pod_is_in_it(lab
     assert inside(lab, "b", "inside", "ping", "-c", "2", "-W", "1", str(machine))[0] != 0
     delete(lab, "pod", "-n", "b", "inside", "--force")
     eventually(lab, lambda: "inside.b" not in ports(lab, "cloud"), "its port has gone")
-    isthmus(lab, "apply")
+    with slowly(lab, 1.0):
+        (row,) = in_the_cluster(isthmus(lab, "plan"))
+        assert (row["op"], row["table"], row["key"]) == ("remove", "Subnet", "tenant-b/cloud/subnet/b-new")
+        isthmus(lab, "apply")
     assert subnets_of(lab) == before
 
 

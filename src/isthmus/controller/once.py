@@ -222,13 +222,9 @@ class Once:
     def _missing(self, wait: Wait) -> str:
         """What is not as awaited, or ""."""
         waiting = asyncio.get_running_loop().time() < self._patient_until
-        silent = [
-            name
-            for name, problem in self.world.troubles().items()
-            if problem.code == "NotListed" and (waiting or (name in self.world.sites and self.world.sites[name].asking))
-        ]
-        if silent:
-            return f"no answer yet from {', '.join(n or 'the fabric' for n in silent)}"
+        silent = {name for name, problem in self.world.troubles().items() if waiting and problem.code == "NotListed"}
+        if silent := silent.union(self.world.asked):
+            return f"no answer yet from {', '.join(n or 'the fabric' for n in sorted(silent))}"
         if lost := self._interrupted():
             return f"connecting again to {', '.join(n or 'the fabric' for n in lost)}"
         for entry in self.planner.entries.values():

@@ -91,6 +91,11 @@ class World:
         self._lost = {name: self._lost.get(name, now) for name in troubles if name in self._heard}
         return self._lost
 
+    @property
+    def asked(self) -> list[str]:
+        """Sites whose API has not given its first answer, and may still."""
+        return [name for name, site in self.sites.items() if site.asking]
+
     def readable(self) -> dict[str, OvnSite]:
         return {name: site for name, site in self.sites.items() if site.trouble is None}
 
@@ -106,9 +111,10 @@ class World:
         while True:
             self.woken.clear()
             troubles = self.troubles()
-            undecided = [p for p in troubles.values() if p.code == "NotListed"]
+            asked = patient and bool(self.asked)
+            undecided = asked or any(p.code == "NotListed" for p in troubles.values())
             heard = max((c.heard for c in self._clients() if not c.synced), default=0.0)
-            if patient and any(site.asking for site in self.sites.values()):
+            if asked:
                 heard = loop.time()
             left = max(deadline, heard + LISTING) - loop.time()
             if not undecided or left <= 0:
