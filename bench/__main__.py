@@ -27,6 +27,7 @@ FIGURES: dict[str, tuple[str, str, int]] = {
     "ready": ("bench.ready", "ready", 5),
     "cloud-connect": ("bench.cloud", "connect", 10),
     "cloud-many": ("bench.cloud", "many", 1),
+    "cloud-thousand": ("bench.cloud", "thousand", 1),
     "cloud-idle": ("bench.cloud", "idle", 3),
     "cloud-change": ("bench.cloud", "change", 40),
     "pods": ("bench.pods", "rate", 10),

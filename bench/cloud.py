@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -23,6 +23,9 @@ from isthmus.lab.lab import Lab
 from isthmus.lab.traffic import Pair, Streams
 
 FILE = Path(__file__).with_name("cloud.yaml")
+THOUSAND = Path(__file__).with_name("cloud-thousand.yaml")
+ON_A_ROUTER = 20
+"""Interconnects on each router there."""
 INTERVAL = 0.005
 IDLE = 120.0
 """Seconds in which nobody does anything: two of the clock's listings."""
@@ -108,6 +111,24 @@ def idle(rounds: int) -> Iterator[Row]:
         yield from _idle(lab, "1-attachment", rounds)
 
 
+def thousand(rounds: int) -> Iterator[Row]:
+    """The same with a thousand: twenty Interconnects on each router of fifty tenants, all made by one command."""
+    attachments = int(os.environ.get("BENCH_ATTACHMENTS", "1000"))
+    with inlab.lab(THOUSAND, name="cloud", tenants=attachments // ON_A_ROUTER) as lab:
+        _Cloud(lab).lift_quotas()
+        _documents(lab).write_text(_twenties(lab.layout.file.tenant_names), encoding="utf-8")
+        progress(f"  {attachments} attachments in one command")
+        begin = time.monotonic()
+        inlab.operator(lab, "apply", "--wait", "programmed", "--timeout", "7200", timeout=7230)
+        taken = time.monotonic() - begin
+        progress(f"  {taken:.0f} s; nobody does anything now")
+        yield single(
+            f"cloud-{attachments}-attachments-at-once", "s", [taken / attachments],
+            command="isthmus apply, once for all", note=f"seconds for each; {ON_A_ROUTER} on each router, IPv4",
+        )  # fmt: skip
+        yield from _idle(lab, f"{attachments}-attachments", rounds)
+
+
 def change(rounds: int) -> Iterator[Row]:
     """A tenant adds a subnet to her router: until packets cross to the other site, and within her own router."""
     far, near = ("cluster-a-pods-1", "late-1"), ("cloud-a-web-1", "late-1")
@@ -150,14 +171,30 @@ def _text(*tenants: str, subnets: list[str] | None = None) -> str:
         vpc = {"project": tenant, "name": tenant}
         cloud = {"site": "cloud", "vpc": vpc, "subnets": subnets or [f"{tenant}-web"], "securityGroups": ["default"]}
         cluster = {"site": "cluster", "vpc": {"name": tenant}, "subnets": [f"{tenant}-pods"]}
-        return {
-            "apiVersion": "isthmus.dev/v1alpha1",
-            "kind": "Interconnect",
-            "metadata": {"name": f"tenant-{tenant}"},
-            "spec": {"attachments": [cloud, cluster]},
-        }
+        return _interconnect(f"tenant-{tenant}", cloud, cluster)
 
     return yaml.safe_dump_all([one(tenant) for tenant in tenants], sort_keys=False)
+
+
+def _twenties(tenants: Iterable[str]) -> str:
+    """Each tenant's subnet of the cloud is joined with many VPCs of her own elsewhere."""
+
+    def one(tenant: str, number: int) -> dict[str, Any]:
+        cloud = {"site": "cloud", "vpc": {"project": tenant, "name": tenant}, "subnets": [f"{tenant}-web"]}
+        cluster = {"site": "cluster", "vpc": {"name": f"{tenant}-{number}"}, "subnets": [f"{tenant}-pods-{number}"]}
+        return _interconnect(f"tenant-{tenant}-{number}", cloud, cluster)
+
+    numbers = range(1, ON_A_ROUTER + 1)
+    return yaml.safe_dump_all([one(tenant, number) for tenant in tenants for number in numbers], sort_keys=False)
+
+
+def _interconnect(name: str, *attachments: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": "isthmus.dev/v1alpha1",
+        "kind": "Interconnect",
+        "metadata": {"name": name},
+        "spec": {"attachments": list(attachments)},
+    }
 
 
 def _emptied(lab: Lab, documents: Path) -> None:

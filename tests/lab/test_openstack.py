@@ -12,7 +12,7 @@ from isthmus.lab.demo import comparable, differences
 from isthmus.lab.lab import Lab
 
 from .neutron_listing import listing
-from .openstack_steps import A, B, Document, cloud
+from .openstack_steps import A, B, Document, cloud, rules_are_asked_for_where_a_group_has_changed
 from .steps import attach, config, isthmus, warm, write_interconnects
 from .test_live_change import nothing_lost
 
@@ -147,6 +147,12 @@ def test_the_address_group_follows_what_the_far_side_lists(lab: Lab) -> None:
         wanted = {way for name, way in ways.items() if f"a-{name}" in subnets}
         warm(lab, sorted(wanted))
         assert traffic.matrix(lab, ways.values()).open == wanted
+    use(lab)
+
+
+def test_rules_are_asked_for_again_only_where_a_group_has_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(lab, a=A)
+    rules_are_asked_for_where_a_group_has_changed(lab, monkeypatch)
     use(lab)
 
 

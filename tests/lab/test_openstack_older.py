@@ -12,7 +12,16 @@ from isthmus.lab import spec
 from isthmus.lab.lab import Lab
 
 from . import test_openstack_coexistence as coexistence
-from .openstack_steps import OF_A, OF_B, A, B, cloud_and_cluster, join, reasons
+from .openstack_steps import (
+    OF_A,
+    OF_B,
+    A,
+    B,
+    cloud_and_cluster,
+    join,
+    reasons,
+    rules_are_asked_for_where_a_group_has_changed,
+)
 from .steps import isthmus, warm, write_interconnects
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
@@ -28,6 +37,10 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
 def test_tenants_reach_their_own(lab: Lab) -> None:
     warm(lab, OF_A + OF_B)
     coexistence.nothing_to_do(lab)
+
+
+def test_rules_are_asked_for_again_only_where_a_group_has_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules_are_asked_for_where_a_group_has_changed(lab, monkeypatch)
 
 
 def test_a_tenants_own_routes_are_left_alone(lab: Lab) -> None:

@@ -22,6 +22,9 @@ INTERFACE = "network:router_interface"
 ROUTER_PORTS = (INTERFACE, "network:router_gateway")
 """`device_owner` of a router's ports; ML2/OVN has no others."""
 
+REVISION = "revision_number"
+"""Of a security group: it goes up with every rule that comes or goes (Neutron's service plugin `revisions`)."""
+
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "network": ("name", "project_id", "description", "router:external", "provider:physical_network", "tags"),
     "subnet": (
@@ -34,7 +37,7 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     ),
     "router": ("name", "project_id", "routes"),
     "address_group": ("name", "project_id", "description", "addresses"),
-    "security_group": ("name", "project_id"),
+    "security_group": ("name", "project_id", REVISION),
     "security_group_rule": (
         "project_id", "description", "security_group_id", "direction", "ethertype", "remote_address_group_id",
         "protocol", "port_range_min", "port_range_max",
@@ -68,12 +71,14 @@ class Listing:
 
     project     id of our own project
     projects    id -> name; None where our user may not list them: projects are then named by their ids
+    revisions   of security groups; they say whether rules have to be asked for again, and nothing else
     """
 
     project: str
     extensions: frozenset[str]
     tables: Mapping[str, Table]
     projects: Mapping[str, str] | None = field(default_factory=dict)
+    revisions: Mapping[str, Object] = field(default_factory=dict, compare=False)
 
     @property
     def admits(self) -> bool:
@@ -112,8 +117,8 @@ def _grouped(objects: Iterable[Object], by: str) -> dict[str, tuple[Object, ...]
     return {key: tuple(sorted(ones, key=lambda o: str(o["id"]))) for key, ones in found.items()}
 
 
-def fetch(api: Api, owner: str) -> Listing:
-    """Ask for everything. Raises WorldError: what is listed by half is not listed."""
+def fetch(api: Api, owner: str, before: Listing | None = None) -> Listing:
+    """Ask for everything that may differ from `before`. Raises WorldError: what is listed by half is not listed."""
     extensions = frozenset(e["alias"] for e in api.get("network", "/extensions", fields="alias")["extensions"])
     for aliases, who in NEEDED.items():
         if extensions.isdisjoint(aliases):
@@ -134,13 +139,39 @@ def fetch(api: Api, owner: str) -> Listing:
         tables: dict[str, Table] = {table: answer.result() for table, answer in answers.items()}
         known = projects.result()
     tables.setdefault("address_group", {})
-    ours = [i for i, group in tables["address_group"].items() if key_of(owner, group)]
-    tables["security_group_rule"] = {
-        i: rule
-        for some in (ours[n : n + GROUPS] for n in range(0, len(ours), GROUPS))
-        for i, rule in _list(api, "security_group_rule", remote_address_group_id=some).items()
+    revisions = tables["security_group"]
+    tables["security_group"] = {
+        i: {name: value for name, value in group.items() if name != REVISION} for i, group in revisions.items()
     }
-    return Listing(api.project, extensions, tables, known)
+    groups = {i: str(g["project_id"]) for i, g in tables["address_group"].items() if key_of(owner, g)}
+    rules, doubtful = unchanged_rules(groups, revisions, before)
+    for n in range(0, len(doubtful), GROUPS):
+        rules |= _list(api, "security_group_rule", remote_address_group_id=doubtful[n : n + GROUPS])
+    tables["security_group_rule"] = rules
+    return Listing(api.project, extensions, tables, known, revisions)
+
+
+def unchanged_rules(
+    groups: Mapping[str, str], revisions: Table, before: Listing | None
+) -> tuple[dict[str, Object], list[str]]:
+    """Rules that cannot have changed, and the address groups of ours whose rules may have.
+
+    Only so many groups are asked for by one question: with a thousand of them idling would be twenty more each time.
+
+    groups  address groups of ours: id -> project
+    """
+    if before is None or any(REVISION not in group for group in revisions.values()):
+        return {}, [*groups]
+    changed = {
+        group["project_id"]
+        for i in revisions.keys() | before.revisions.keys()
+        if revisions.get(i) != before.revisions.get(i)
+        for group in (revisions.get(i) or before.revisions[i],)
+    }
+    old = before.tables["address_group"]
+    sure = {i for i, project in groups.items() if i in old and project not in changed}
+    rules = before.tables["security_group_rule"]
+    return {i: r for i, r in rules.items() if r["remote_address_group_id"] in sure}, [*(groups.keys() - sure)]
 
 
 def path_of(resource: str) -> str:
