@@ -24,7 +24,7 @@ from snapshots import owned
 from unixes import look
 
 from .neutron_listing import listing
-from .openstack_steps import OF_A, OF_B, A, cloud, join
+from .openstack_steps import OF_A, OF_B, A, cloud, join, reasons
 from .steps import isthmus, warm
 from .test_live_change import nothing_lost
 
@@ -235,6 +235,11 @@ def test_our_marks_and_our_link_imitated_on_purpose_harm_only_who_does_it(lab: L
     )
     port = member.create_port(network_id=network.id, **words("link-vpc"))
     group = member.create_address_group(name="like-ours", addresses=["10.0.0.0/8"], **words("peers"))
+    # A mark that nothing asks for, on what cannot be removed.
+    unwanted = member.create_address_group(name="unwanted", addresses=["10.0.0.0/8"], **words("unwanted"))
+    mine = member.create_security_group(name="mine")
+    rule = {"security_group_id": mine.id, "direction": "ingress", "remote_address_group_id": unwanted.id}
+    assert member.post("/security-group-rules", json={"security_group_rule": rule}).status_code == 201
     router = member.find_router("b")
     added = member.put(f"/routers/{router.id}/add_router_interface", json={"port_id": port.id}, raise_exc=False)
     try:
@@ -243,7 +248,13 @@ def test_our_marks_and_our_link_imitated_on_purpose_harm_only_who_does_it(lab: L
         now = {k: r for found in owned(look(lab)).values() for k, r in found.items() if " tenant-a/" in k}
         assert now == before
         assert objects.items() <= listing(lab).items()
+        member.put(f"/routers/{router.id}/remove_router_interface", json={"port_id": port.id}, raise_exc=False)
+        isthmus(lab, "apply", "--prune")
+        assert reasons(lab, "tenant-a")["Programmed"].startswith("True")
+        assert f"address-groups/{unwanted.id}" in listing(lab)
     finally:
+        member.delete_security_group(mine)
+        member.delete_address_group(unwanted)
         member.put(f"/routers/{router.id}/remove_router_interface", json={"port_id": port.id}, raise_exc=False)
         member.delete_port(port)
         member.delete_subnet(subnet)

@@ -16,6 +16,8 @@ class Change:
     columns   what it will hold (add), what changes (change), {} (remove)
     parent    of an addition: the row whose set will hold it; of a removal: the one whose set holds it
     deferred  its parent is not there yet: planned, not written
+    stray     of a removal: it bears our mark where nothing of ours is meant to be, so somebody else may have put it
+              there; where it cannot be removed, nothing waits for it
     """
 
     op: Literal["add", "change", "remove"]
@@ -25,6 +27,7 @@ class Change:
     columns: Mapping[str, Value]
     parent: Parent | None = None
     deferred: bool = False
+    stray: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,5 +80,5 @@ class Entry:
 
     @property
     def clean(self) -> bool:
-        """Everything that should be is; deferred rows count as missing."""
-        return self.numbered and not any(self.changes.values())
+        """Everything that should be is; deferred rows count as missing, strays that are to be removed do not."""
+        return self.numbered and all(c.stray for changes in self.changes.values() for c in changes)

@@ -30,7 +30,7 @@ class Writer:
         self._planner, self._world = planner, planner.world
         self._committed = 0
         self._called: dict[tuple[str, str], int] = {}
-        """(site, Interconnect) -> the turn at which its calls were begun last."""
+        """(site, Interconnect) -> the turn at which its calls were begun last, or it was seen first."""
         self._turn = 0
         self._conflicting: set[str] = set()
         """Interconnects whose rows were not written now, because something changed meanwhile."""
@@ -61,11 +61,15 @@ class Writer:
         return self._committed > before
 
     def _call(self, failed: set[str]) -> None:
+        entries = self._planner.entries
+        self._called = {place: turn for place, turn in self._called.items() if place[1] in entries}
         for name, site in self._world.readable().items():
             database = site.outside
             waiting = [e for e in self._planner.entries.values() if e.name not in failed and e.changes.get(database)]
             # A site makes calls for a few at once: whoever has waited longest comes first.
-            for entry in sorted(waiting, key=lambda e: self._called.get((name, e.name), 0)):
+            for entry in waiting:
+                self._called.setdefault((name, entry.name), self._turn)
+            for entry in sorted(waiting, key=lambda e: self._called[name, e.name]):
                 if site.call(entry.name, entry.changes[database]):
                     self._turn += 1
                     self._called[name, entry.name] = self._turn

@@ -224,6 +224,35 @@ def test_routes_of_a_router_that_is_gone_are_removed_already(cloud: Cloud, atomi
     assert len(cloud.seen) == 1
 
 
+def gone(group: str, *, stray: bool = False) -> Change:
+    return Change("remove", "address_group", f"i/s/{group}", group, {}, stray=stray)
+
+
+def test_a_removal_that_is_refused_keeps_nothing_else_and_is_told(cloud: Cloud) -> None:
+    cloud.answers = [(409, error("AddressGroupInUse"))]
+    calls = Calls(Api("faulty"), Listing("p", frozenset(), {}), {}, lambda: True, Turns())
+    with pytest.raises(Refused, match="AddressGroupInUse"):
+        calls.run([gone("g-1"), gone("g-2")])
+    assert [method for method, _, _ in cloud.seen] == ["DELETE", "DELETE"]
+    assert not calls.left
+
+
+def test_a_stray_that_cannot_be_removed_is_left(cloud: Cloud) -> None:
+    cloud.answers = [(200, {}), (409, error("AddressGroupInUse")), (200, {})]
+    calls = Calls(Api("faulty"), Listing("p", frozenset(), {}), {}, lambda: True, Turns())
+    calls.run([gone("hers", stray=True), gone("ours"), gone("hers-too", stray=True)])
+    assert [path.rpartition("/")[2] for _, path, _ in cloud.seen] == ["ours", "hers", "hers-too"]
+    assert calls.left == {"hers"}
+
+
+def test_nothing_is_asked_when_it_is_not_wanted_any_more(cloud: Cloud) -> None:
+    api = Api("faulty")
+    api.closed = True
+    with pytest.raises(Unreachable, match="stopping"):
+        api.get("network", "/networks")
+    assert not cloud.seen
+
+
 def test_a_list_of_projects_that_keystone_cuts_off_is_not_believed(cloud: Cloud) -> None:
     some = [{"id": f"{n:032x}", "name": f"p{n}"} for n in range(50)]
     cloud.answers = [(200, {"projects": some, "truncated": True})] * 2

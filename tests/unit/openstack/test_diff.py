@@ -276,3 +276,31 @@ def test_marks_that_make_no_sense_are_nobodys() -> None:
     assert set(owned(found, "default")) <= {"tenant-a", "x"}
     for one in networks.values():
         assert spelled(key_of("default", one), {"name": "any"}) is None or key_of("default", one).count("/") >= 3
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [("address_group", "tenant-a/cloud/x"), ("network", "tenant-a/cloud/subnet/x")]
+)
+def test_what_bears_our_mark_in_a_strangers_project_keeps_nobody_waiting(table: str, key: str) -> None:
+    """It goes where it can. Where nothing is wanted any more nobody knows whose projects were meant."""
+    hers = {
+        "id": "hers",
+        "name": "x",
+        "project_id": "stranger",
+        "addresses": [],
+        "description": description("default", key),
+    }
+    there = {**WRITTEN["tables"][table], "hers": hers}
+    wanted = changes(listing(**{table: there}), the_link(), the_group(), the_rule())
+    assert [c.stray for c in wanted if c.uuid == "hers"] == [True]
+    assert not any(c.stray for c in wanted if c.uuid != "hers")
+    assert [c.stray for c in changes(listing(**{table: there})) if c.uuid == "hers"] == [False]
+
+
+def test_words_of_a_rule_are_left_as_they_are() -> None:
+    """Neutron has no call that changes them."""
+    rules = deepcopy(WRITTEN["tables"]["security_group_rule"])
+    for rule in rules.values():
+        rule["description"] = rule["description"].replace("Isthmus keeps this", "Keep")
+    found = changes(listing(security_group_rule=rules), the_link(), the_group(), the_rule())
+    assert not [c for c in found if c.op == "change" and c.table == "security_group_rule"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from isthmus.backends.openstack.listing import Listing, unchanged_rules
+from isthmus.backends.openstack.marks import description
 from isthmus.backends.openstack.site import _tells
 
 GROUPS = {"ag-1": "p", "ag-2": "q"}
@@ -22,7 +24,8 @@ def revisions(**found: int | None) -> dict[str, Any]:
 
 
 def before(**found: int | None) -> Listing:
-    tables: dict[str, Any] = {"address_group": {group: {} for group in GROUPS}, "security_group_rule": RULES}
+    ours = {"description": description("default", "tenant-a/cloud/peers")}
+    tables: dict[str, Any] = {"address_group": dict.fromkeys(GROUPS, ours), "security_group_rule": RULES}
     return Listing("service", frozenset(), tables, {}, revisions(**found))
 
 
@@ -40,15 +43,22 @@ def before(**found: int | None) -> Listing:
 def test_rules_are_known_while_no_security_group_of_the_project_has_changed(
     was: Listing | None, now: dict[str, Any], asked: set[str]
 ) -> None:
-    rules, doubtful = unchanged_rules(GROUPS, now, was)
+    rules, doubtful = unchanged_rules("default", GROUPS, now, was)
     assert set(doubtful) == asked and len(doubtful) == len(asked)
     assert rules == {i: r for i, r in RULES.items() if r["remote_address_group_id"] not in asked}
 
 
 def test_rules_of_an_address_group_that_is_new_or_gone() -> None:
     same = revisions(sg_p=1, sg_q=1)
-    found = unchanged_rules({"ag-1": "p", "ag-3": "q"}, same, before(sg_p=1, sg_q=1))
+    found = unchanged_rules("default", {"ag-1": "p", "ag-3": "q"}, same, before(sg_p=1, sg_q=1))
     assert found == ({"r-1": RULES["r-1"]}, ["ag-3"])
+
+
+def test_rules_of_an_address_group_that_was_not_ours_a_moment_ago_are_asked_for() -> None:
+    """Its words were edited, and are as they were: in between nobody asked for its rules."""
+    was, same = before(sg_p=1, sg_q=1), revisions(sg_p=1, sg_q=1)
+    hers: dict[str, Any] = {**was.tables, "address_group": {"ag-1": {"description": "mine"}, "ag-2": {}}}
+    assert set(unchanged_rules("default", GROUPS, same, replace(was, tables=hers))[1]) == set(GROUPS)
 
 
 PORT = {"name": "lrp-1", "networks": {"10.1.1.1/24"}, "external_ids": {"neutron:revision_number": "3"}}

@@ -82,6 +82,8 @@ class Api:
 
     def _tried(self, service: str, method: str, path: str, pauses: tuple[float, ...], **more: Any) -> Any:
         for pause in pauses:
+            if self.closed:
+                raise Unreachable(self._problem("ApiUnreachable", f"{method} {path}", "not asked: we are stopping", ""))
             try:
                 return self._once(service, method, path, **more)[0]
             except (Refused, Unreachable) as error:

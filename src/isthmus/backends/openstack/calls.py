@@ -6,6 +6,7 @@ overlap in time; then what has become needless. Every call may have happened bef
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from isthmus.backends.openstack.listing import Listing, path_of
 from isthmus.backends.openstack.lost import Turns
 from isthmus.backends.openstack.owned import Place, compared
 from isthmus.errors import Bug, Conflict, Problem
+
+log = logging.getLogger(__name__)
 
 ADD = ("network", "subnet", "router_interface", "extra_route", "address_group", "security_group_rule")
 REMOVE = ("security_group_rule", "extra_route", "router_interface", "subnet", "network", "address_group")
@@ -34,6 +37,7 @@ class Calls:
     known  (table, key) -> id of what stands already
     may    asked before every call: whether we still hold the lock of the site's database
     turns  of the site: one change of a router at a time
+    left   ids of strays that were refused
     """
 
     def __init__(
@@ -42,12 +46,19 @@ class Calls:
         self._api, self._listing, self._may, self._turns = api, listing, may, turns
         self._ids = dict(known)
         self._tags: dict[str, list[str]] = {}
+        self._refused: Refused | None = None
+        """The first removal that was refused."""
+        self.left: set[str] = set()
 
     def run(self, changes: Iterable[Change]) -> None:
-        """Raises WorldError at the first call that is refused; what was done until then stays done."""
+        """Raises WorldError where a call is refused; what was done stays done.
+
+        Of additions none follows one that is refused; removals do not wait for each other.
+        """
         by: dict[tuple[str, str], list[Change]] = defaultdict(list)
+        strays: list[Change] = []
         for change in changes:
-            by[change.op, change.table].append(change)
+            (strays if change.stray else by[change.op, change.table]).append(change)
         new = {(c.table, c.key) for (op, _), found in by.items() if op == "add" for c in found}
         replaced = {c.key for c in by["remove", "router_interface"] if (c.table, c.key) in new}
         for table in REMOVE:
@@ -58,7 +69,7 @@ class Calls:
                 closing = [c for c in here if any(key.startswith(f"{_side(c)}/link") for key in replaced)]
             self._all_gone(table, closing)
             by["remove", table] = [c for c in here if c not in closing]
-        for table in ADD:
+        for table in ADD if self._refused is None else ():
             self._all_new(table, by["add", table])
             for change in by["change", table]:
                 self._change(change)
@@ -69,6 +80,20 @@ class Calls:
             self._send("PUT", path, {"tags": tags})
         for table in REMOVE:
             self._all_gone(table, by["remove", table])
+        self._away(strays)
+        if self._refused is not None:
+            raise self._refused
+
+    def _away(self, strays: Iterable[Change]) -> None:
+        """Last, for each may be refused by the will of whoever put it there."""
+        for change in sorted(strays, key=lambda c: REMOVE.index(c.table)):
+            try:
+                with _gone_already():
+                    self._gone(change)
+            except Refused as error:
+                self.left.add(str(change.uuid))
+                log.warning("%s %s bears our mark in a project where it is not wanted, and stays: %s", change.table,
+                            change.uuid, error)  # fmt: skip
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None, revision: int | None = None) -> Any:
         if not self._may():
@@ -224,12 +249,20 @@ class Calls:
     def _all_gone(self, table: str, changes: list[Change]) -> None:
         if table == "extra_route":
             for router, routes in _by_router(changes).items():
-                with _gone_already():
+                with self._kept(), _gone_already():
                     self._routes("remove", router, routes)
             return
         for change in changes:
-            with _gone_already():
+            with self._kept(), _gone_already():
                 self._gone(change)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """A refusal is raised when all else that goes has gone."""
+        try:
+            yield
+        except Refused as error:
+            self._refused = self._refused or error
 
     def _gone(self, change: Change) -> None:
         if change.uuid is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 from isthmus.backends.changes import Change, Owner, is_subnet
@@ -73,11 +74,18 @@ class _Differ:
             for one in ones
             if self._in_use(one["id"])
         }
+        homes = {str(self._columns(row)["project"]) for row in rows if "project" in row.columns}
         for (table, key), ones in self._owned.items():
             if (table, key) not in wanted:
                 going = [one for one in ones if one["id"] not in kept and one.get("network_id") not in kept]
-                changes += [self._remove(table, key, one) for one in going]
+                changes += [replace(self._remove(table, key, one), stray=self._strays(one, homes)) for one in going]
         return [*changes, *self._rerouted(changes)]
+
+    def _strays(self, one: Object, homes: Collection[str]) -> bool:
+        """Neither in our own project nor in one where something is wanted; where nothing is, nobody can tell."""
+        found = self._listing.tables["network"].get(one.get("network_id", ""), one)
+        project = found.get("project_id", self._listing.project)
+        return bool(homes) and project != self._listing.project and project not in homes
 
     def _one(self, row: Row) -> Iterator[Change]:
         columns = self._columns(row)
@@ -151,8 +159,8 @@ class _Differ:
         return columns
 
     def _cares(self, row: Row, column: str) -> bool:
-        """The words on a subnet that we defined are its project's to change."""
-        return column not in ("description", "tags") or not is_subnet(row.key)
+        """The words on a subnet that we defined are its project's to change; those of a rule cannot be changed."""
+        return column not in ("description", "tags") or not (is_subnet(row.key) or row.table == "security_group_rule")
 
     def _is(self, row: Row, columns: Mapping[str, Value], one: Object) -> bool:
         """The object is this one, apart from what can be changed."""

@@ -136,23 +136,34 @@ def fetch(api: Api, owner: str, before: Listing | None = None) -> Listing:
     with ThreadPoolExecutor(3) as pool:
         projects = pool.submit(project_names, api)
         answers = {table: pool.submit(question) for table, question in questions.items()}
-        tables: dict[str, Table] = {table: answer.result() for table, answer in answers.items()}
-        known = projects.result()
+        try:
+            tables: dict[str, Table] = {table: answer.result() for table, answer in answers.items()}
+            known = projects.result()
+        except BaseException:
+            # What is not asked yet is not needed any more.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     tables.setdefault("address_group", {})
     revisions = tables["security_group"]
     tables["security_group"] = {
         i: {name: value for name, value in group.items() if name != REVISION} for i, group in revisions.items()
     }
     groups = {i: str(g["project_id"]) for i, g in tables["address_group"].items() if key_of(owner, g)}
-    rules, doubtful = unchanged_rules(groups, revisions, before)
+    rules, doubtful = unchanged_rules(owner, groups, revisions, before)
     for n in range(0, len(doubtful), GROUPS):
         rules |= _list(api, "security_group_rule", remote_address_group_id=doubtful[n : n + GROUPS])
-    tables["security_group_rule"] = rules
+    tables["security_group_rule"] = {i: r for i, r in rules.items() if _is_at_home(r, groups, revisions)}
     return Listing(api.project, extensions, tables, known, revisions)
 
 
+def _is_at_home(rule: Object, groups: Mapping[str, str], security_groups: Table) -> bool:
+    """In a security group of the address group's own project. We make no others; and who shares it may make any."""
+    found = security_groups.get(rule["security_group_id"])
+    return found is not None and found["project_id"] == groups[rule["remote_address_group_id"]]
+
+
 def unchanged_rules(
-    groups: Mapping[str, str], revisions: Table, before: Listing | None
+    owner: str, groups: Mapping[str, str], revisions: Table, before: Listing | None
 ) -> tuple[dict[str, Object], list[str]]:
     """Rules that cannot have changed, and the address groups of ours whose rules may have.
 
@@ -169,7 +180,7 @@ def unchanged_rules(
         for group in (revisions.get(i) or before.revisions[i],)
     }
     old = before.tables["address_group"]
-    sure = {i for i, project in groups.items() if i in old and project not in changed}
+    sure = {i for i, p in groups.items() if i in old and key_of(owner, old[i]) and p not in changed}
     rules = before.tables["security_group_rule"]
     return {i: r for i, r in rules.items() if r["remote_address_group_id"] in sure}, [*(groups.keys() - sure)]
 

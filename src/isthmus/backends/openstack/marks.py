@@ -16,8 +16,8 @@ LIMIT = 255
 TAGGED = frozenset({"network", "subnet", "port"})
 """Resources of ours that take tags (Networking API, "Tag extension")."""
 
-_KEY = r"[^/\s]+/[^/\s]+/\S+"
-"""Interconnect, attachment, and what it is: anybody may write a mark, so it need not make sense."""
+_KEY = r"[!-.0-~]+/[!-.0-~]+/[!-~]+"
+"""Interconnect, attachment, and what it is: anybody may write a mark, so it need not make sense, but can be printed."""
 
 _MARK = re.compile(rf"\[isthmus ([a-z0-9-]+) ({_KEY})\]$")
 

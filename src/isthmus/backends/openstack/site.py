@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from isthmus.backends.changes import Call, Change, Owner, is_subnet
 from isthmus.backends.described import Described
@@ -53,7 +54,7 @@ SHARE = 3.0
 
 
 RULE, ROUTE = "security_group_rule", "extra_route"
-REVISION = "neutron:revision_number"
+ROW_REVISION = "neutron:revision_number"
 """In the external ids of a row: which version of the resource it shows."""
 _UNTOLD = ("ports", "static_routes", "policies")
 """Columns that say nothing of what is listed."""
@@ -80,6 +81,10 @@ class OpenStackSite(OvnSite):
         """Of these, whose calls are under way."""
         self._compared: dict[str, tuple[int, dict[Place, str]]] = {}
         """Interconnect -> which version of its objects the last changes were made for, and ids of those that stay."""
+        self._doubtful = False
+        """Something was refused: what was listed before is not relied on."""
+        self._left: set[str] = set()
+        """Ids of strays that could not be removed."""
         self._closing = False
         self._refused = Refusals(self._fault)
         self._called: set[str] = set()
@@ -177,8 +182,10 @@ class OpenStackSite(OvnSite):
                 self._failure, self._under = None, under
                 if listing != self._listing:
                     self._take(listing)
-                elif recovered:
-                    self._wake()
+                else:
+                    self._listing = listing  # with newer revisions
+                    if recovered:
+                        self._wake()
             except IsthmusError as error:
                 if self._failure != error.problems[0]:
                     log.warning("%s", error)
@@ -202,12 +209,13 @@ class OpenStackSite(OvnSite):
         The API leaves out, without a word, what our user may not see. What it then lacks must not be taken for removed.
         """
         before = doors(self._facts, self._routers())
-        listing = await asyncio.to_thread(fetch, self.api, self._owner_name, self._listing)
+        known, self._doubtful = (None if self._doubtful else self._listing), False
+        listing = await asyncio.to_thread(fetch, self.api, self._owner_name, known)
         if super().trouble is None and unseen(listing, self._facts, before):
             # A router is gone from Neutron's own database a moment before it is gone from OVN's.
             await asyncio.sleep(SPACING)
             before = doors(self._facts, self._routers())
-            listing = await asyncio.to_thread(fetch, self.api, self._owner_name, self._listing)
+            listing = await asyncio.to_thread(fetch, self.api, self._owner_name, known)
         if super().trouble is None and (what := unseen(listing, self._facts, before)):
             text = f"cloud {self.site.cloud!r}: OVN has {what}, and the API does not show it to our user"
             remedy = "give our user the role that docs/openstack.md names; until then what stands is left as it is"
@@ -248,7 +256,7 @@ class OpenStackSite(OvnSite):
         used = [self._in_use(o["id"]) for (t, k), ones in mine.items() if t == "network" and is_subnet(k) for o in ones]
         routers = {o["router"] for (t, _), ones in mine.items() if t == ROUTE for o in ones}
         version = self._owned_versions.get(interconnect, 0)
-        return super().owned_version(interconnect), version, tuple(used), self._lost.version(routers)
+        return super().owned_version(interconnect), version, tuple(used), self._lost.version(routers), len(self._left)
 
     def interconnects(self) -> set[str]:
         return super().interconnects() | self._owned.keys()
@@ -260,6 +268,7 @@ class OpenStackSite(OvnSite):
         here = self._owned.get(interconnect, {})
         wanted = desired.get(database, ())
         calls, known = diff(wanted, here, self._listing, owner, self._in_use)
+        calls = [change for change in calls if not (change.stray and change.uuid in self._left)]
         if not calls:
             there = (row for row in wanted if row.table == ROUTE and (ROUTE, row.key) in known)
             calls = self._lost.changes(there, busy=interconnect in self._calling)
@@ -353,7 +362,7 @@ class OpenStackSite(OvnSite):
             self._dirty.set()
             return False
         self._lost.begun(changes)
-        work = self._calls(interconnect, changes, known)
+        work = self._calls(interconnect, changes, known, self.client.locks)
         self._sending.add(interconnect)
         self._calling[interconnect] = asyncio.create_task(work, name=f"neutron {interconnect}")
         return True
@@ -365,11 +374,12 @@ class OpenStackSite(OvnSite):
     def called(self, interconnect: str) -> bool:
         return interconnect in self._called
 
-    async def _calls(self, interconnect: str, changes: list[Change], known: Mapping[Place, str]) -> None:
+    async def _calls(self, interconnect: str, changes: list[Change], known: Mapping[Place, str], under: int) -> None:
         try:
             with self._refused.noted(interconnect, changes):
-                await asyncio.to_thread(self._run, changes, known)
+                await asyncio.to_thread(self._run, changes, known, under)
         finally:
+            self._doubtful = self._doubtful or self._refused.of(interconnect) is not None
             self._sending.discard(interconnect)
             self._wake()
             try:
@@ -385,19 +395,28 @@ class OpenStackSite(OvnSite):
         A listing takes the longer the more there is: of many Interconnects each its own would be most of the work.
         """
         now = asyncio.get_running_loop().time
-        done: float | None = now()
-        while self._sending and now() < self._begun + (1 + SHARE) * self._took:
+        done = now()
+        while self._sending and self._begun <= done and now() < self._begun + (1 + SHARE) * self._took:
             await asyncio.sleep(GATHER)
-        while not self._closing and not await self._list(done):
-            done = None
+        since: float | None = done
+        while not self._closing:
+            # A listing is believed beside the rows of the same moment, or not at all.
+            if super().trouble is None and await self._list(since):
+                return
+            since = None
             await asyncio.sleep(GATHER)
 
-    def _run(self, changes: list[Change], known: Mapping[Place, str]) -> None:
+    def _run(self, changes: list[Change], known: Mapping[Place, str], under: int) -> None:
         assert self._listing is not None
-        Calls(self.api, self._listing, known, self._may, self._turns).run(changes)
+        calls = Calls(self.api, self._listing, known, partial(self._may, under), self._turns)
+        try:
+            calls.run(changes)
+        finally:
+            self._left |= calls.left
 
-    def _may(self) -> bool:
-        return self.client.has_lock and not self._closing
+    def _may(self, under: int) -> bool:
+        """We still hold the lock under which the changes were computed, and have held it all the time."""
+        return self.client.has_lock and self.client.locks == under and not self._closing
 
 
 def _tells(table: str, old: Record | None, new: Record | None) -> bool:
@@ -413,5 +432,5 @@ def _said(table: str, row: Record, column: str) -> object:
     """A column, but for the revision of a router's port: Neutron's maintenance corrects it for each, minutes later."""
     value = row[column]
     if table == "Logical_Router_Port" and isinstance(value, Mapping):
-        return {k: v for k, v in value.items() if k != REVISION}
+        return {k: v for k, v in value.items() if k != ROW_REVISION}
     return value
