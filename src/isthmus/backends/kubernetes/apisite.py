@@ -17,6 +17,9 @@ from isthmus.errors import Conflict, Problem
 from isthmus.model.intent import Site
 from isthmus.model.rows import kubernetes
 
+FIRST_LISTING = 5.0
+"""Seconds in which the first listing is waited for."""
+
 
 class ApiSite(OvnSite):
     """Writes what `_work` makes of changes by itself and in its time."""
@@ -32,6 +35,7 @@ class ApiSite(OvnSite):
         """Raised when something that the API server told has changed, or requests were done."""
         self._watching: list[asyncio.Task[None]] = []
         self._closing = False
+        self._patient_until = 0.0
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -39,8 +43,14 @@ class ApiSite(OvnSite):
         """What of the cluster is watched."""
         raise NotImplementedError
 
+    @property
+    def _patient(self) -> bool:
+        """The first listing may still be waited for."""
+        return asyncio.get_running_loop().time() < self._patient_until
+
     def start(self) -> None:
         super().start()
+        self._patient_until = asyncio.get_running_loop().time() + FIRST_LISTING
         api = connect(self.site.kubeconfig, self.site.context)
         if isinstance(api, Problem):
             self._failure = api

@@ -83,7 +83,7 @@ class KubeOvnSite(ApiSite):
     @property
     def asking(self) -> bool:  # type: ignore[override]
         failed = self._failure or self._vpcs.failure or self._controllers.failure
-        return not self._listed and failed is None and super().trouble is None
+        return not self._listed and failed is None and super().trouble is None and self._patient
 
     def _heard(self, name: str) -> None:
         self._generation += 1
@@ -192,6 +192,7 @@ class KubeOvnSite(ApiSite):
                 work = edit(found, self._owner_name, changes)
                 if not work:
                     # The watch has not told of it yet, or somebody else was faster.
+                    self._vpcs.learn(found)
                     return
                 self._insist(f"Vpc {vpc}: ")
                 begun = time.monotonic()
@@ -204,6 +205,7 @@ class KubeOvnSite(ApiSite):
                     continue
                 what = f"PATCH vpcs/{vpc}: {', '.join(f'{c.op} {c.table} {c.key}' for c in changes)}"
                 self._requests.note(what, made.metadata.resource_version, begun)
+                self._vpcs.learn(made)
                 return
         except ApiError as error:
             if error.status.code == 404:

@@ -68,6 +68,8 @@ class Reflector(Generic[Found]):
             try:
                 if not self._version:
                     await self._list(client)
+                elif self.failure is not None:
+                    await self._ask(client)
                 self._healthy()
                 await self._watch(client)
                 continue
@@ -88,6 +90,10 @@ class Reflector(Generic[Found]):
                 said = str(error) or type(error).__name__
                 remedy = "see that the API server runs, and that the kubeconfig is current"
                 self._failed(Problem("Unreachable", f"{_plural(self.resource)}: {said}", remedy=remedy))
+            except Exception as error:  # an answer that nobody foresaw: what was seen is not believed any more
+                log.exception("%s", _plural(self.resource))
+                self._version = ""
+                self._failed(Problem("Fault", f"{_plural(self.resource)}: {error!r}", remedy="please report it"))
             delay = pause(delay, now() - began)
             await asyncio.sleep(delay)
 
@@ -100,6 +106,11 @@ class Reflector(Generic[Found]):
             self._put(name, item)
         self._version = listing.resourceVersion or ""
         self.listed = True
+
+    async def _ask(self, client: AsyncClient) -> None:
+        """Whether it answers again: for one object, since a watch may be silent for long."""
+        async for _ in client.list(cast("Any", self.resource), chunk_size=1, **self._where):
+            return
 
     async def _watch(self, client: AsyncClient) -> None:
         """Returns when it has been silent for too long; it is begun again where it was."""
@@ -117,8 +128,12 @@ class Reflector(Generic[Found]):
             self._wake()
 
     def learn(self, item: Found) -> None:
-        """What the server answered to a change of ours: the watch will say it too, some time later."""
-        self._put(key(item.metadata), item)
+        """What the server answered to us: the watch will say it too, some time later, or has said more already."""
+        known = self.objects.get(key(item.metadata))
+        versions = [each.metadata.resource_version for each in (known, item) if each is not None]
+        # Comparable as numbers (Kubernetes API concepts, "Resource versions").
+        if not all(version.isdigit() for version in versions) or int(versions[0]) <= int(versions[-1]):
+            self._put(key(item.metadata), item)
 
     def forget(self, name: str) -> None:
         """We have deleted it: the watch will say so too."""
