@@ -45,6 +45,16 @@ def test_what_defines_a_subnet_says_why_it_is_not_there_and_harms_nobody(cluster
     assert "nb/east" in cluster.snapshot()
 
 
+def test_whoever_is_cut_is_told_that_her_subnet_may_be_left(cluster: Deployment) -> None:
+    """The rest is gone; and a second time nobody says that all of it is."""
+    cluster.join("t", attach("east", "a", "web", {"name": "new", "cidr": "10.5.0.0/24"}), WEST)
+    cluster.run("apply", "--wait", "none")
+    for _ in range(2):
+        code, found = cluster.run("disconnect", "t", "--timeout", "8")
+        assert code == 1
+        assert "Unreachable" in [e["code"] for e in found["errors"]], found
+
+
 @pytest.mark.parametrize("text", ["", "[", "- a\n", "kind: Config\n"])
 def test_a_kubeconfig_that_is_none_stops_no_more_than_that(cluster: Deployment, text: str, tmp_path: Path) -> None:
     (tmp_path / "kubeconfig").write_text(text, encoding="utf-8")

@@ -55,7 +55,7 @@ async def _cut(edit: Edit, args: argparse.Namespace, out: Output) -> tuple[list[
             if edit.before is not None:
                 edit = await _judged(edit, edit.before, once, args, out)
             elif not await once.knows(args.name):
-                troubles += once.troubles.values()
+                troubles += [*once.troubles.values(), *once.unheard]
                 continue
             what = scope(edit.edited, fabric, prune=False, only=[args.name])
             once.plan(what)

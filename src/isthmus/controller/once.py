@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,7 @@ from isthmus.controller.world import World, wait_for
 from isthmus.controller.write import Writer
 from isthmus.errors import IntentError, LockHeld, Problem, WorldError
 from isthmus.model.intent import Configuration, Fabric, Interconnect
+from isthmus.model.rows import nb
 
 Wait = Literal["auto", "ready", "programmed", "none"]
 
@@ -84,12 +85,15 @@ class Once:
         self._deadline = now + timeout
         self._patient_until = now + min(CONNECT, timeout)
         self._cut = cut
+        self._documents = {i.name: i for i in configuration.interconnects}
         self._timeout = timeout
         # Every site: one that no Interconnect of this Fabric names any more may still hold rows of it.
         self.world = World(fabric, configuration.sites, writes=writes)
         self.planner = Planner(self.world, adopt=adopt, cut=cut)
         self.writer = Writer(self.planner)
         self._wrote_at = -PROBE_GRACE
+        self._pending: dict[str, set[str]] = {}
+        """Site -> Interconnects that were still to be taken away there."""
 
     async def __aenter__(self) -> Once:
         self.world.start()
@@ -139,9 +143,11 @@ class Once:
         await self.lock()
         self.plan(what)
         self._interrupted()
+        stood = self._stood(what)
         late: Problem | None = None
         while late is None:
             self.world.woken.clear()
+            self._note_pending()
             wrote = await self.writer.run()
             if wrote:
                 self._wrote_at = asyncio.get_running_loop().time()
@@ -156,7 +162,46 @@ class Once:
                 self.planner.run(what.wanted, what.only)
         found = self.result()
         found.late = late
+        found.problems += [p for p in self._unfinished(stood) if p not in found.problems]
         return found
+
+    def _stood(self, what: Scope) -> set[str]:
+        """Sites where a Subnet may stand that is to be taken away: one that a document defined, or nobody knows."""
+        going = what.only if what.only is not None and self._cut else self.planner.entries.keys() - what.wanted.keys()
+        found = set()
+        for name in going:
+            if document := self._documents.get(name):
+                found |= {a.site for a in document.attachments if any(s.cidrs for s in a.subnets)}
+            else:
+                found |= {side.site for side in self.planner.ledger.stood(name).values()}
+        return found
+
+    @property
+    def unheard(self) -> list[Problem]:
+        """Why something may be left although databases know nothing of it."""
+        return [site.unheard for site in self.world.readable().values() if site.unheard is not None]
+
+    def _note_pending(self) -> None:
+        """What of Interconnects without a document was still to be taken away at a site when it was last in reach."""
+        for name, site in self.world.readable().items():
+            goes = (e for e in self.planner.entries.values() if e.intent is None)
+            self._pending[name] = {e.name for e in goes if any(e.changes.get(d) for d in (nb(name), site.outside))}
+
+    def _unfinished(self, stood: set[str]) -> Iterator[Problem]:
+        """Why it is not certain that all is gone."""
+        troubles = self.world.troubles()
+        for name, left in self._pending.items():
+            if left and name in troubles:
+                said = (
+                    f"{troubles[name].message}; of {len(left)} Interconnects, {min(left)!r} among them, all is not gone"
+                )
+                yield Problem(troubles[name].code, said, remedy="do the same again when it answers")
+        for name in sorted(stood & self.world.sites.keys()):
+            if (away := self.world.sites[name].unheard) is not None:
+                said = f"{away.message}: whether Subnets that were defined there are gone cannot be told"
+                yield Problem(
+                    away.code, said, remedy="do the same again when it answers; `isthmus serve` does by itself"
+                )
 
     async def knows(self, interconnect: str) -> bool:
         """Any database holds rows of it. What is silent gets its time before the answer is no."""
@@ -243,7 +288,7 @@ class Once:
         reached = self.world.readable()
         if waiting := [s for s in entry.lingering if s in reached]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
-        if not entry.clean and entry.failed is None:
+        if (not entry.clean or any(entry.changes.values())) and entry.failed is None:
             return f"{entry.name}: {entry.waits_for[1]}"
         if entry.intent is None or wait == "none" or entry.failed is not None:
             return ""

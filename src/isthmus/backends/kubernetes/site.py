@@ -6,7 +6,6 @@ nothing is defined or removed, and all else goes on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,9 +24,6 @@ from isthmus.model.facts import Switch, Vpc
 from isthmus.model.intent import Site, VpcRef
 from isthmus.model.rows import KEY, OWNER, Row
 
-FIRST_LISTING = 5.0
-"""Seconds in which the first listing is waited for; nobody may need it."""
-
 
 class ClusterSite(ApiSite):
     """Writes Subnets of `kubernetes/SITE` by itself and in its time."""
@@ -39,16 +35,11 @@ class ClusterSite(ApiSite):
         """Name of a Subnet that an Attachment defined -> its key."""
         self._defining: set[str] = set()
         """Interconnects that define Subnets."""
-        self._patient_until = 0.0
 
     # -- life -----------------------------------------------------------------------------------------------
 
     def _watched(self) -> Sequence[Reflector[Any]]:
         return (self._subnets,)
-
-    def start(self) -> None:
-        super().start()
-        self._patient_until = asyncio.get_running_loop().time() + FIRST_LISTING
 
     @property
     def _away(self) -> Problem | None:
@@ -61,7 +52,12 @@ class ClusterSite(ApiSite):
     @property
     def asking(self) -> bool:  # type: ignore[override]
         away = self._away
-        return away is not None and away.code == "NotListed" and asyncio.get_running_loop().time() < self._patient_until
+        return away is not None and away.code == "NotListed" and self._patient
+
+    @property
+    def unheard(self) -> Problem | None:  # type: ignore[override]
+        """Why nobody can tell, or remove, Subnets that Interconnects defined."""
+        return self._away
 
     def _changed(self, name: str) -> None:
         found = self._subnets.objects.get(name)

@@ -190,6 +190,9 @@ class OvnSite(Store):
     outside = ""
     """What the API keeps, by its name in plans."""
 
+    unheard: Problem | None = None
+    """Why something of ours may be there that cannot be looked for now, although the site is in reach."""
+
     asking = False
     """The first answer of an API is awaited. OVN alone has none to ask."""
 
