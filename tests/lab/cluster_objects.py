@@ -34,6 +34,11 @@ TAKEN: dict[str, Object] = {
         namespaces=["ns1"], staticRoutes=[ROUTE | {"policy": "policyDst"}, ROUTE | {"cidr": "172.31.0.0/16"}]
     ),
     "an empty Vpc": vpc(),
+    "a Vpc that says what it is without": vpc(enableBfd=False, bfdPort={"enabled": False}, policyRoutes=[]),
+    "a Subnet that says what it is without": subnet(
+        allowEWTraffic=False, vips=[], dhcpV4Options="", disableInterConnection=False, gatewayNodeSelectors=[],
+        policyRoutingPriority=0, enableMulticastSnoop=False, nodeNetwork="",
+    ),
     "a route to one address": vpc(staticRoutes=[{"cidr": "fd00::5", "nextHopIP": "fd00:1::1"}]),
 }  # fmt: skip
 
@@ -56,6 +61,13 @@ REFUSED: dict[str, tuple[Object, str]] = {
     "a private Subnet": (subnet(private=True), "private is not honoured yet"),
     "a VLAN": (subnet(vlan="v"), "vlan is not honoured yet"),
     "DHCP": (subnet(enableDHCP=True), "enableDHCP is not honoured yet"),
+    "DHCP options": (subnet(dhcpV4Options="lease_time=3600"), "dhcpV4Options is not honoured yet"),
+    "router advertisements": (subnet(ipv6RAConfigs="address_mode=slaac"), "ipv6RAConfigs is not honoured yet"),
+    "rules of translation": (
+        subnet(natOutgoingPolicyRules=[{"action": "nat"}]), "natOutgoingPolicyRules is not honoured yet"
+    ),
+    "a table of its own": (subnet(policyRoutingTableID=7), "policyRoutingTableID is not honoured yet"),
+    "a port for BFD": (vpc(bfdPort={"enabled": True}), "bfdPort is not honoured yet"),
     "policy routes": (vpc(policyRoutes=[{"match": "ip4"}]), "policyRoutes is not honoured yet"),
     "peerings": (vpc(vpcPeerings=[{"remoteVpc": "x"}]), "vpcPeerings is not honoured yet"),
     "a route of two families": (

@@ -58,6 +58,7 @@ Name = Annotated[str, Field(max_length=253)]
 Names = Annotated[list[Name], Field(max_length=1024)]
 Network = Annotated[str, Field(max_length=64)]
 Address = Annotated[str, Field(max_length=45)]
+Text = Annotated[str, Field(max_length=4096)]
 Pair = Annotated[str, Field(max_length=129)]
 """One of each family, with a comma between."""
 
@@ -94,6 +95,10 @@ class StaticRoute(_Model):
     )
 
 
+class BfdPort(_Model):
+    enabled: bool = False
+
+
 class VpcSpec(_Model):
     """A tenant's routing domain: a Logical_Router of the same name."""
 
@@ -107,9 +112,14 @@ class VpcSpec(_Model):
     enable_external: bool = Field(False, description="not honoured yet")
     extra_external_subnets: Names = Field([], description="not honoured yet")
     enable_bfd: bool = Field(False, description="not honoured yet")
+    bfd_port: BfdPort | None = Field(None, description="not honoured yet")
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
+            Rule(
+                "!has(self.bfdPort) || !has(self.bfdPort.enabled) || !self.bfdPort.enabled",
+                "bfdPort is not honoured yet: leave it out",
+            ),
             also=_refused(
                 {
                     "policyRoutes": "[]",
@@ -118,7 +128,7 @@ class VpcSpec(_Model):
                     "extraExternalSubnets": "[]",
                     "enableBfd": "false",
                 }
-            )
+            ),
         )
     )
 
@@ -201,6 +211,25 @@ class SubnetSpec(_Model):
     external_egress_gateway: Name = Field("", description="not honoured yet")
     enable_ecmp: bool = Field(False, description="not honoured yet")
     u2o_interconnection: bool = Field(False, alias="u2oInterconnection", description="not honoured yet")
+    u2o_interconnection_ip: Pair = Field("", alias="u2oInterconnectionIP", description="not honoured yet")
+    allow_ew_traffic: bool = Field(False, alias="allowEWTraffic", description="not honoured yet")
+    dhcp_v4_options: Text = Field("", alias="dhcpV4Options", description="not honoured yet")
+    dhcp_v6_options: Text = Field("", alias="dhcpV6Options", description="not honoured yet")
+    ipv6_ra_configs: Text = Field("", alias="ipv6RAConfigs", description="not honoured yet")
+    disable_inter_connection: bool = Field(False, description="not honoured yet")
+    gateway_node_selectors: Annotated[list[LabelSelector], Field(max_length=64)] = Field(
+        [], description="not honoured yet"
+    )
+    nat_outgoing_policy_rules: Annotated[list[dict[str, Any]], Field(max_length=256)] = Field(
+        [], description="not honoured yet"
+    )
+    vips: Annotated[list[Address], Field(max_length=1024)] = Field([], description="not honoured yet")
+    policy_routing_priority: int = Field(0, description="not honoured yet")
+    policy_routing_table_id: int = Field(0, alias="policyRoutingTableID", description="not honoured yet")
+    enable_multicast_snoop: bool = Field(False, description="not honoured yet")
+    enable_external_lb_address: bool = Field(False, alias="enableExternalLBAddress", description="not honoured yet")
+    route_table: Name = Field("", description="not honoured yet")
+    node_network: Name = Field("", description="not honoured yet")
 
     model_config = ConfigDict(
         json_schema_extra=_rules(
@@ -243,6 +272,21 @@ class SubnetSpec(_Model):
                     "externalEgressGateway": "''",
                     "enableEcmp": "false",
                     "u2oInterconnection": "false",
+                    "u2oInterconnectionIP": "''",
+                    "allowEWTraffic": "false",
+                    "dhcpV4Options": "''",
+                    "dhcpV6Options": "''",
+                    "ipv6RAConfigs": "''",
+                    "disableInterConnection": "false",
+                    "gatewayNodeSelectors": "[]",
+                    "natOutgoingPolicyRules": "[]",
+                    "vips": "[]",
+                    "policyRoutingPriority": "0",
+                    "policyRoutingTableID": "0",
+                    "enableMulticastSnoop": "false",
+                    "enableExternalLBAddress": "false",
+                    "routeTable": "''",
+                    "nodeNetwork": "''",
                 }
             ),
         )

@@ -106,6 +106,16 @@ def test_a_mac_that_no_machine_may_have(word: str) -> None:
     assert "mac_address" in found.misread
 
 
+@pytest.mark.parametrize("word", ["security_groups", "ip_pool", "vip"])
+def test_an_annotation_that_promises_what_is_not_kept(word: str) -> None:
+    """A Pod that has its port already keeps it, whatever is written there later."""
+    asked = {f"ovn.kubernetes.io/{word}": "x"}
+    found, later = pod(asked), pod(asked | {"ovn.kubernetes.io/allocated": "true"})
+    assert found is not None and later is not None
+    assert found.misread == f"ovn.kubernetes.io/{word}: not honoured yet"
+    assert not later.misread
+
+
 def test_a_subnet_and_its_defaults() -> None:
     found = subnet(cidrBlock="fd00:1::/64,10.1.0.0/24", excludeIps=["10.1.0.5..10.1.0.9", "10.1.0.2"])
     assert found == Subnet(

@@ -27,6 +27,8 @@ def annotation(mark: str) -> str:
 
 SUBNET, ADDRESS, MAC = (f"ovn.kubernetes.io/{what}" for what in ("logical_switch", "ip_address", "mac_address"))
 """Annotations that people write; Kube-OVN's."""
+NOT_HONOURED = tuple(f"ovn.kubernetes.io/{what}" for what in ("security_groups", "ip_pool", "vip"))
+"""Annotations of Kube-OVN that promise what is not kept: a Pod that is closed, or certain addresses."""
 ALLOCATED = "ovn.kubernetes.io/allocated"
 """Of a Pod whose addresses in its annotations are those that it was given; nobody asked for them."""
 OWNER, UID = (annotation(mark) for mark in (rows.OWNER, networks.UID))
@@ -101,6 +103,8 @@ def pod(found: res.Pod) -> Pod | None:
     mac = wishes.get(MAC, "").strip().lower()
     if mac and not _is_unicast(mac):
         misread, mac = f"{MAC}: {mac!r} is no MAC address that a machine may have", ""
+    if strange := [name for name in NOT_HONOURED if wishes.get(name)]:
+        misread = f"{', '.join(strange)}: not honoured yet"
     if len({address.version for address in addresses}) < len(addresses):
         misread, addresses = f"{ADDRESS}: more than one address of a family", ()
     return Pod(
