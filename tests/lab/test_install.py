@@ -151,7 +151,9 @@ def test_the_agent_of_a_node_is_no_more_than_it_must_be(cluster: Lab) -> None:
 
 def test_it_is_removed_as_the_page_says(cluster: Lab, folder: Path) -> None:
     """Nothing is left on the nodes, and no Vpc in the cluster."""
-    retire, logs, *rest = commands(PAGE, "Remove it")
+    status, retire, logs, *rest = commands(PAGE, "Remove it")
+    said = run(cluster, folder, status)
+    assert "Vpc cluster/ovn-cluster" in said and "Interconnect" not in said
     delete(cluster, "pods", "--all")
     run(cluster, folder, retire)
     # While a container is made its log cannot be read.

@@ -21,6 +21,7 @@ SERVE, AGENT = "isthmus", "isthmus-agent"
 DOCUMENTS, KEYS, ENVIRONMENT = "documents", "keys", "environment"
 """The ConfigMap with documents, the Secret with their keys, and the ConfigMap with the API server's address, if any."""
 ETC = "/etc/isthmus"
+FOLDER = f"{ETC}/documents"
 CLOUDS = f"{ETC}/keys/clouds.yaml"
 """In the Secret as well, where a Site is an OpenStack; it holds a credential."""
 CHASSIS = f"{ETC}/pki"
@@ -52,8 +53,9 @@ def deployment() -> Json:
         "name": "serve",
         "image": IMAGE,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["serve", "-f", f"{ETC}/documents", "--listen", f"127.0.0.1:{HEALTH}"],
-        "env": [{"name": "OS_CLIENT_CONFIG_FILE", "value": CLOUDS}],
+        "args": ["serve", "--listen", f"127.0.0.1:{HEALTH}"],
+        # Of whoever asks `isthmus status` in the Pod as well.
+        "env": [{"name": n, "value": v} for n, v in (("ISTHMUS_CONFIG", FOLDER), ("OS_CLIENT_CONFIG_FILE", CLOUDS))],
         "envFrom": [{"configMapRef": {"name": ENVIRONMENT, "optional": True}}],
         "ports": [{"name": "health", "containerPort": HEALTH, "hostPort": HEALTH, "hostIP": "127.0.0.1"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", **probe}, "periodSeconds": 2},
@@ -65,7 +67,7 @@ def deployment() -> Json:
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": "documents", "mountPath": f"{ETC}/documents", "readOnly": True},
+            {"name": "documents", "mountPath": FOLDER, "readOnly": True},
             {"name": "keys", "mountPath": f"{ETC}/keys", "readOnly": True},
         ],
     }
