@@ -108,6 +108,22 @@ def test_a_route_that_ovn_has_lost_comes_back(lab: Lab) -> None:
     use(lab)
 
 
+def test_plan_names_neutrons_options_for_bfd_where_they_are_not_set(lab: Lab) -> None:
+    write_interconnects(lab, {"tenant-a": A})
+    nb = lab.site("cloud").nbctl
+
+    def told() -> bool:
+        return any("bfd_min_rx, bfd_min_tx and bfd_mult" in note for note in isthmus(lab, "plan")["notes"])
+
+    assert told()
+    nb("set", "NB_Global", ".", "options:bfd-min-rx=100")
+    try:
+        assert not told()
+    finally:
+        nb("remove", "NB_Global", ".", "options", "bfd-min-rx")
+    use(lab)
+
+
 def test_every_subnet_follows_what_the_project_does_in_openstack(lab: Lab) -> None:
     """A subnet that is added to the router is connected by the next pass, and withdrawn when it is gone."""
     use(lab, a=[cloud("a", "*", securityGroups=["default"]), A[1]])
