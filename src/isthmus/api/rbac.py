@@ -1,4 +1,7 @@
-"""What `isthmus serve` may do in a cluster whose networks it keeps: read what has one, write what it found out."""
+"""What `isthmus serve` may do in a cluster whose networks it keeps: read what they are made of, and say what it made.
+
+It also makes Vpcs and Subnets that are missing, and makes and removes the Subnets that Attachments define.
+"""
 
 from __future__ import annotations
 
@@ -55,4 +58,4 @@ def objects(rules: Sequence[Mapping[str, list[str]]] = RULES) -> list[dict[str, 
 def text(purpose: str = __doc__ or "", rules: Sequence[Mapping[str, list[str]]] = RULES) -> str:
     """As one YAML stream."""
     stream: str = yaml.safe_dump_all(objects(rules), sort_keys=False, default_flow_style=None, width=110)
-    return f"# {purpose.strip()}\n{stream}"
+    return f"# {purpose.strip().splitlines()[0]}\n{stream}"

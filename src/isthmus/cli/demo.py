@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, out: Output) -> int:
     from isthmus.lab import doctor, scenarios, spec, state  # noqa: PLC0415
-    from isthmus.lab.demo import Demo, Teller, versions  # noqa: PLC0415
+    from isthmus.lab.demo import Demo, Teller, versions_of_all  # noqa: PLC0415
     from isthmus.lab.interrupts import noted  # noqa: PLC0415
     from isthmus.lab.lab import Lab  # noqa: PLC0415
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, out: Output) -> int:
         lab = Lab.up(file)
 
         def play() -> Demo:
-            found = versions(lab, lab.sites[0].name)
+            found = versions_of_all(lab)
             hosts = sum(len(site.hosts) for site in lab.sites)
             step(
                 f"the lab is up: {len(lab.sites)} OVN deployments joined by ovn-ic, {hosts} hosts, "

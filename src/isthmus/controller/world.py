@@ -50,7 +50,7 @@ def backend(site: Site) -> type[OvnSite]:
 
 
 def not_installed(error: ImportError) -> WorldError:
-    remedy = "pip install 'isthmus[kubernetes]'"
+    remedy = "in a clone of Isthmus: pip install '.[kubernetes]'"
     return WorldError(Problem("NotInstalled", f"sites of type kubernetes need {error.name}", remedy=remedy))
 
 

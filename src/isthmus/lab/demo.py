@@ -228,6 +228,11 @@ def _matters(found: Mapping[str, Any], condition: Mapping[str, Any]) -> bool:
     return found["kind"] not in ("Vpc", "Subnet") or condition["type"] == "Ready"
 
 
+def versions_of_all(lab: Lab) -> dict[str, str]:
+    """What the sites run; the lab has one version of each program."""
+    return {name: version for site in lab.sites for name, version in versions(lab, site.name).items()}
+
+
 def versions(lab: Lab, site: str) -> dict[str, str]:
     """What a site runs."""
     said = {

@@ -34,6 +34,8 @@ PROGRAMS = {
     "nsenter": "util-linux",
 }
 """Program -> the Debian package that has it."""
+LIBRARIES = ("cryptography", "packaging", "pydantic")
+"""What the lab needs besides Isthmus itself."""
 OPENSTACK = {
     "mariadbd": "mariadb-server-core",
     "mariadb-install-db": "mariadb-server-core",
@@ -168,8 +170,9 @@ def _schemas() -> list[Check]:
 
 
 def _python() -> Check:
-    ok = importlib.util.find_spec("cryptography") is not None
-    return Check("cryptography", ok, "yes" if ok else "not there", "" if ok else "pip install 'isthmus[lab]'")
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    remedy = "in a clone of Isthmus: pip install '.[lab]'" if missing else ""
+    return Check("libraries of the lab", not missing, f"not there: {', '.join(missing)}" if missing else "yes", remedy)
 
 
 def _openstack(line: str) -> Check:

@@ -169,7 +169,7 @@ def _here(name: str) -> Distribution:
     try:
         return distribution(name)
     except PackageNotFoundError as error:
-        remedy = f"pip install 'isthmus[{','.join(EXTRAS)},lab]'"
+        remedy = f"in a clone of Isthmus: pip install '.[{','.join(EXTRAS)},lab]'"
         raise WorldError(Problem("LabNeeds", f"{name}: not there", remedy=remedy)) from error
 
 
