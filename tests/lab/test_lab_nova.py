@@ -17,6 +17,7 @@ from isthmus.lab import spec, traffic
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 
+from .openstack_steps import answers, sync
 from .openstack_steps import cloud as attached
 from .steps import attach, isthmus, warm, write_interconnects
 from .test_lab_leaves_nothing import assert_nothing_left, inodes, links
@@ -138,6 +139,28 @@ def test_a_security_group_closes_and_opens_what_may_come_in(cloud):
     assert not traffic.matrix(cloud, BETWEEN, protocol="icmp").open
     network.create_security_group_rule(security_group_id=group.id, protocol="icmp", **options)
     assert within(20, lambda: traffic.matrix(cloud, BETWEEN, protocol="icmp").open == set(BETWEEN))
+
+
+def test_neutron_lives_on_beside_guests_that_are_joined(connected):
+    """Its repair, a tenant's own route, a restart of its API and worker: cases of `test_openstack_coexistence`."""
+    member = connected.site("cloud").cloud("a").network
+    router, mine = member.find_router("a"), {"destination": "192.0.2.0/24", "nexthop": "10.1.2.99"}
+    daemons = [connected.site("cloud").daemon(short) for short in ("neutron", "neutron-maintenance")]
+    warm(connected, [*ACROSS, *OTHERS], seconds=30)
+    with traffic.Streams(connected, [*ACROSS, *OTHERS], interval=0.1) as streams:
+        streams.wait()
+        sync(connected, "repair")
+        for change in (member.add_extra_routes_to_router, member.remove_extra_routes_from_router):
+            change(router, {"router": {"routes": [mine]}})
+        for daemon in daemons:
+            daemon.stop()
+            daemon.start()
+        answers(connected)
+        reports = streams.stop(settle=2.0)
+    assert not [report.lost for report in reports.values() if report.lost]
+    # Its worker sets an option on every router of the deployment when it starts, on our edges too.
+    isthmus(connected, "apply", "--prune")
+    unmoved(connected)
 
 
 @pytest.mark.parametrize("hard", [False, True])
