@@ -115,12 +115,14 @@ def test_plan_names_neutrons_options_for_bfd_where_they_are_not_set(lab: Lab) ->
     def told() -> bool:
         return any("bfd_min_rx, bfd_min_tx and bfd_mult" in note for note in isthmus(lab, "plan")["notes"])
 
-    assert told()
-    nb("set", "NB_Global", ".", "options:bfd-min-rx=100")
+    before = nb("get", "NB_Global", ".", "options:bfd-min-rx").strip()
+    assert not told()
+    nb("remove", "NB_Global", ".", "options", "bfd-min-rx")
     try:
-        assert not told()
+        assert told()
     finally:
-        nb("remove", "NB_Global", ".", "options", "bfd-min-rx")
+        nb("set", "NB_Global", ".", f"options:bfd-min-rx={before}")
+    assert not told()
     use(lab)
 
 
