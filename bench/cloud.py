@@ -219,7 +219,7 @@ def _joined(lab: Lab) -> tuple[float, Mapping[str, Any]]:
 def _idle(lab: Lab, what: str, rounds: int = 1) -> Iterator[Row]:
     """Calls a minute by Neutron's and Keystone's own logs."""
     found = []
-    with inlab.serving(lab, 5.0):
+    with inlab.serving(lab, 40.0):  # past the first listing, before the second
         for _ in range(rounds):
             before = _requests(lab)
             time.sleep(IDLE)
