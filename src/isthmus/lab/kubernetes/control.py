@@ -22,7 +22,7 @@ def daemons(cluster: Cluster) -> dict[str, Daemon]:
 
 def _daemon(cluster: Cluster, short: str, argv: list[str], answers: str) -> Daemon:
     pidfile = str(cluster.run / f"{short}.pid")
-    return Daemon(cluster.name, argv, pidfile, foreground=True, answers=answers, patience=120.0)
+    return Daemon(cluster.name, argv, pidfile, foreground=True, answers=answers, patience=300.0)
 
 
 def _etcd(cluster: Cluster) -> Daemon:

@@ -19,7 +19,7 @@ FOLDER = "/run/etc/isthmus"
 def daemon(site: Central) -> Daemon:
     argv = [hosts.isthmus(), "serve", "-f", FOLDER, "--listen", f"127.0.0.1:{PORT}"]
     health = f"http://127.0.0.1:{PORT}/healthz"
-    return Daemon(site.name, argv, str(site.run / "networks.pid"), foreground=True, answers=health, patience=30.0)
+    return Daemon(site.name, argv, str(site.run / "networks.pid"), foreground=True, answers=health, patience=120.0)
 
 
 def configure(site: Central, ask: Ask) -> None:

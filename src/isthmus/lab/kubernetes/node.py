@@ -47,7 +47,7 @@ def daemons(cluster: Cluster, host: str) -> dict[str, Daemon]:
         str(home / "containerd.pid"),
         foreground=True,
         says="containerd successfully booted",
-        patience=30.0,
+        patience=120.0,
     )
     kubelet = Daemon(
         host,
@@ -63,7 +63,7 @@ def daemons(cluster: Cluster, host: str) -> dict[str, Daemon]:
         str(home / "kubelet.pid"),
         foreground=True,
         answers="http://127.0.0.1:10248/healthz",
-        patience=60.0,
+        patience=120.0,
     )
     return {"containerd": containerd, "kubelet": kubelet}
 

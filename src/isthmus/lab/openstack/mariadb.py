@@ -25,7 +25,7 @@ def daemon(cloud: Cloud) -> Daemon:
         "--innodb-flush-log-at-trx-commit=2",
         "--character-set-server=utf8mb4",
     ]
-    return Daemon(cloud.name, argv, str(cloud.run / "mariadb.pid"), foreground=True, answers=SOCKET, patience=60.0)
+    return Daemon(cloud.name, argv, str(cloud.run / "mariadb.pid"), foreground=True, answers=SOCKET, patience=120.0)
 
 
 def initialise(cloud: Cloud) -> None:

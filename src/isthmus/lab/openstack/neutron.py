@@ -26,7 +26,7 @@ def daemons(cloud: Cloud) -> dict[str, Daemon]:
     env = {"OS_NEUTRON_CONFIG_DIR": "/run/etc/neutron", "OS_NEUTRON_CONFIG_FILES": ";".join(FILES)}
     return {
         NAME: wsgi.daemon(cloud, NAME, PORT, env),
-        "neutron-maintenance": Daemon(cloud.name, worker, pidfile, foreground=True, says=FIRST_ROUND, patience=180.0),
+        "neutron-maintenance": Daemon(cloud.name, worker, pidfile, foreground=True, says=FIRST_ROUND, patience=300.0),
     }
 
 

@@ -36,7 +36,7 @@ def daemon(cloud: Cloud) -> Daemon:
         foreground=True,
         process="beam.smp",
         answers=cloud.url(PORT),  # to whoever speaks another protocol it says its own
-        patience=90.0,
+        patience=300.0,
         env=SETTINGS,
     )
 

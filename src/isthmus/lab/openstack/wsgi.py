@@ -24,7 +24,7 @@ def daemon(cloud: Cloud, name: str, port: int, env: Mapping[str, str]) -> Daemon
         str(cloud.run / f"{name}.pid"),
         foreground=True,
         answers=cloud.url(port, "/"),
-        patience=180.0,
+        patience=300.0,
         env={"TMPDIR": "/run/tmp", **env},
     )
 
