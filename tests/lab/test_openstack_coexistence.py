@@ -169,8 +169,8 @@ def test_the_api_and_the_maintenance_worker_are_away(lab: Lab, seconds: float) -
         for daemon in daemons:
             daemon.start()
         answers(lab)
-    # Its worker sets an option on every router of the deployment when it starts, on our edges too.
-    isthmus(lab, "apply", "--prune")
+        # Its worker sets an option on every router of the deployment when it starts, on our edges too.
+        isthmus(lab, "apply", "--prune")
     all_as_before(lab, before)
 
 
