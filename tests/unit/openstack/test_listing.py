@@ -69,6 +69,8 @@ PORT = {"name": "lrp-1", "networks": {"10.1.1.1/24"}, "external_ids": {"neutron:
     [
         ("Logical_Router_Port", {"external_ids": {"neutron:revision_number": "4"}}, False),
         ("Logical_Router_Port", {"networks": {"10.1.2.1/24"}}, True),
+        ("Logical_Switch", {"external_ids": {"neutron:revision_number": "4"}}, False),
+        ("Logical_Switch", {"external_ids": {"neutron:network_name": "other"}}, True),
         ("Logical_Router", {"external_ids": {"neutron:revision_number": "4"}}, True),
         ("Logical_Router", {"static_routes": {"u"}}, False),
         ("Logical_Switch_Port", {"name": "else"}, False),

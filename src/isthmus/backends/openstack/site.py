@@ -429,8 +429,11 @@ def _tells(table: str, old: Record | None, new: Record | None) -> bool:
 
 
 def _said(table: str, row: Record, column: str) -> object:
-    """A column, but for the revision of a router's port: Neutron's maintenance corrects it for each, minutes later."""
+    """A column, but for the revision of a network or a router's port: Neutron corrects it for each, minutes later.
+
+    A router's tells of routes, which are not looked at otherwise.
+    """
     value = row[column]
-    if table == "Logical_Router_Port" and isinstance(value, Mapping):
+    if table != "Logical_Router" and isinstance(value, Mapping):
         return {k: v for k, v in value.items() if k != ROW_REVISION}
     return value
