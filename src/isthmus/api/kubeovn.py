@@ -7,7 +7,7 @@ the API server evaluates before an object is stored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -36,18 +36,31 @@ def _families(field: str) -> str:
     return " + ".join(f"({cidrs}.exists(c, cidr(c).ip().family() == {family}) ? 1 : 0)" for family in (4, 6))
 
 
-def _none(field: str, empty: str) -> str:
-    nothing = f"self.{field}.size() == 0" if empty == "[]" else f"self.{field} == {empty}"
-    return f"!has(self.{field}) || {nothing}"
+LATER = "not honoured yet"
+"""The description of a field that is known, and refused."""
+NOTHING = {"string": " == ''", "boolean": " == false", "integer": " == 0", "array": ".size() == 0"}
+"""Type of such a field -> the value that changes nothing, which alone is let in (CEL)."""
 
 
-def _refused(fields: Mapping[str, str]) -> list[Rule]:
-    """Fields that are known and not honoured: only their value that changes nothing is let in."""
-    return [Rule(_none(field, empty), f"{field} is not honoured yet: leave it out") for field, empty in fields.items()]
+def _rules(*rules: Rule) -> dict[str, Any]:
+    return {"x-kubernetes-validations": [rule() for rule in rules]}
 
 
-def _rules(*rules: Rule, also: Iterable[Rule] = ()) -> dict[str, Any]:
-    return {"x-kubernetes-validations": [rule() for rule in (*rules, *also)]}
+def _refusing(*rules: Rule) -> Callable[[dict[str, Any]], None]:
+    """These rules, and one for each field of the model that is not honoured."""
+
+    def extend(schema: dict[str, Any]) -> None:
+        schema |= _rules(*rules, *_refused(schema["properties"]))
+
+    return extend
+
+
+def _refused(fields: Mapping[str, Any]) -> Iterator[Rule]:
+    for name, field in fields.items():
+        # Of one that may be null the first alternative says what it is; what is an object has a rule of its own.
+        nothing = NOTHING.get(field.get("anyOf", [field])[0].get("type", ""))
+        if field.get("description") == LATER and nothing:
+            yield Rule(f"!has(self.{name}) || self.{name}{nothing}", f"{name} is {LATER}: leave it out")
 
 
 class _Model(BaseModel):
@@ -79,18 +92,17 @@ class StaticRoute(_Model):
         description="an address in a Subnet of the VPC",
         json_schema_extra=_rules(Rule("isIP(self)", "not an IP address")),
     )
-    ecmp_mode: Name | None = Field(None, description="not honoured yet")
-    bfd_id: Name | None = Field(None, description="not honoured yet")
-    route_table: Name | None = Field(None, description="not honoured yet")
+    ecmp_mode: Name | None = Field(None, description=LATER)
+    bfd_id: Name | None = Field(None, description=LATER)
+    route_table: Name | None = Field(None, description=LATER)
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=_refusing(
             Rule(
                 "!(isIP(self.nextHopIP) && (isCIDR(self.cidr) || isIP(self.cidr))) || ip(self.nextHopIP).family() == "
                 "(isIP(self.cidr) ? ip(self.cidr).family() : cidr(self.cidr).ip().family())",
                 "the network and its next hop are of two families",
             ),
-            also=_refused({"ecmpMode": "''", "bfdId": "''", "routeTable": "''"}),
         )
     )
 
@@ -107,27 +119,18 @@ class VpcSpec(_Model):
     )
     default_subnet: Name | None = Field(None, description="the Subnet of these namespaces' Pods that name none")
     static_routes: Annotated[list[StaticRoute], Field(max_length=256)] = Field(default=[])
-    policy_routes: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description="not honoured yet")
-    vpc_peerings: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description="not honoured yet")
-    enable_external: bool = Field(False, description="not honoured yet")
-    extra_external_subnets: Names = Field([], description="not honoured yet")
-    enable_bfd: bool = Field(False, description="not honoured yet")
-    bfd_port: BfdPort | None = Field(None, description="not honoured yet")
+    policy_routes: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description=LATER)
+    vpc_peerings: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description=LATER)
+    enable_external: bool = Field(False, description=LATER)
+    extra_external_subnets: Names = Field([], description=LATER)
+    enable_bfd: bool = Field(False, description=LATER)
+    bfd_port: BfdPort | None = Field(None, description=LATER)
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=_refusing(
             Rule(
                 "!has(self.bfdPort) || !has(self.bfdPort.enabled) || !self.bfdPort.enabled",
                 "bfdPort is not honoured yet: leave it out",
-            ),
-            also=_refused(
-                {
-                    "policyRoutes": "[]",
-                    "vpcPeerings": "[]",
-                    "enableExternal": "false",
-                    "extraExternalSubnets": "[]",
-                    "enableBfd": "false",
-                }
             ),
         )
     )
@@ -201,38 +204,34 @@ class SubnetSpec(_Model):
     gateway_node: Name = Field("", description="of centralized gateways: means nothing here")
     disable_gateway_check: bool = Field(False, description="OVN says when a Pod's port works: nothing is pinged")
     enable_lb: bool = Field(True, description="Services of its VPC are reached from here")
-    private: bool = Field(False, description="not honoured yet")
-    allow_subnets: Annotated[list[Network], Field(max_length=1024)] = Field([], description="not honoured yet")
-    acls: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description="not honoured yet")
-    vlan: Name = Field("", description="not honoured yet")
-    enable_dhcp: bool = Field(False, alias="enableDHCP", description="not honoured yet")
-    enable_ipv6_ra: bool = Field(False, alias="enableIPv6RA", description="not honoured yet")
-    logical_gateway: bool = Field(False, description="not honoured yet")
-    external_egress_gateway: Name = Field("", description="not honoured yet")
-    enable_ecmp: bool = Field(False, description="not honoured yet")
-    u2o_interconnection: bool = Field(False, alias="u2oInterconnection", description="not honoured yet")
-    u2o_interconnection_ip: Pair = Field("", alias="u2oInterconnectionIP", description="not honoured yet")
-    allow_ew_traffic: bool = Field(False, alias="allowEWTraffic", description="not honoured yet")
-    dhcp_v4_options: Text = Field("", alias="dhcpV4Options", description="not honoured yet")
-    dhcp_v6_options: Text = Field("", alias="dhcpV6Options", description="not honoured yet")
-    ipv6_ra_configs: Text = Field("", alias="ipv6RAConfigs", description="not honoured yet")
-    disable_inter_connection: bool = Field(False, description="not honoured yet")
-    gateway_node_selectors: Annotated[list[LabelSelector], Field(max_length=64)] = Field(
-        [], description="not honoured yet"
-    )
-    nat_outgoing_policy_rules: Annotated[list[dict[str, Any]], Field(max_length=256)] = Field(
-        [], description="not honoured yet"
-    )
-    vips: Annotated[list[Address], Field(max_length=1024)] = Field([], description="not honoured yet")
-    policy_routing_priority: int = Field(0, description="not honoured yet")
-    policy_routing_table_id: int = Field(0, alias="policyRoutingTableID", description="not honoured yet")
-    enable_multicast_snoop: bool = Field(False, description="not honoured yet")
-    enable_external_lb_address: bool = Field(False, alias="enableExternalLBAddress", description="not honoured yet")
-    route_table: Name = Field("", description="not honoured yet")
-    node_network: Name = Field("", description="not honoured yet")
+    private: bool = Field(False, description=LATER)
+    allow_subnets: Annotated[list[Network], Field(max_length=1024)] = Field([], description=LATER)
+    acls: Annotated[list[dict[str, Any]], Field(max_length=1024)] = Field([], description=LATER)
+    vlan: Name = Field("", description=LATER)
+    enable_dhcp: bool = Field(False, alias="enableDHCP", description=LATER)
+    enable_ipv6_ra: bool = Field(False, alias="enableIPv6RA", description=LATER)
+    logical_gateway: bool = Field(False, description=LATER)
+    external_egress_gateway: Name = Field("", description=LATER)
+    enable_ecmp: bool = Field(False, description=LATER)
+    u2o_interconnection: bool = Field(False, alias="u2oInterconnection", description=LATER)
+    u2o_interconnection_ip: Pair = Field("", alias="u2oInterconnectionIP", description=LATER)
+    allow_ew_traffic: bool = Field(False, alias="allowEWTraffic", description=LATER)
+    dhcp_v4_options: Text = Field("", alias="dhcpV4Options", description=LATER)
+    dhcp_v6_options: Text = Field("", alias="dhcpV6Options", description=LATER)
+    ipv6_ra_configs: Text = Field("", alias="ipv6RAConfigs", description=LATER)
+    disable_inter_connection: bool = Field(False, description=LATER)
+    gateway_node_selectors: Annotated[list[LabelSelector], Field(max_length=64)] = Field([], description=LATER)
+    nat_outgoing_policy_rules: Annotated[list[dict[str, Any]], Field(max_length=256)] = Field([], description=LATER)
+    vips: Annotated[list[Address], Field(max_length=1024)] = Field([], description=LATER)
+    policy_routing_priority: int = Field(0, description=LATER)
+    policy_routing_table_id: int = Field(0, alias="policyRoutingTableID", description=LATER)
+    enable_multicast_snoop: bool = Field(False, description=LATER)
+    enable_external_lb_address: bool = Field(False, alias="enableExternalLBAddress", description=LATER)
+    route_table: Name = Field("", description=LATER)
+    node_network: Name = Field("", description=LATER)
 
     model_config = ConfigDict(
-        json_schema_extra=_rules(
+        json_schema_extra=_refusing(
             Rule(SOUND, "cidrBlock is not a network, nor two with a comma between"),
             Rule(f"!({SOUND}) || {CIDRS}.all(c, cidr(c) == cidr(c).masked())", "cidrBlock has host bits"),
             Rule(
@@ -260,35 +259,6 @@ class SubnetSpec(_Model):
                 "excludeIps holds something that is neither an address nor FIRST..LAST",
             ),
             Rule("self.vpc == oldSelf.vpc", "vpc cannot be changed: make another Subnet"),
-            also=_refused(
-                {
-                    "private": "false",
-                    "allowSubnets": "[]",
-                    "acls": "[]",
-                    "vlan": "''",
-                    "enableDHCP": "false",
-                    "enableIPv6RA": "false",
-                    "logicalGateway": "false",
-                    "externalEgressGateway": "''",
-                    "enableEcmp": "false",
-                    "u2oInterconnection": "false",
-                    "u2oInterconnectionIP": "''",
-                    "allowEWTraffic": "false",
-                    "dhcpV4Options": "''",
-                    "dhcpV6Options": "''",
-                    "ipv6RAConfigs": "''",
-                    "disableInterConnection": "false",
-                    "gatewayNodeSelectors": "[]",
-                    "natOutgoingPolicyRules": "[]",
-                    "vips": "[]",
-                    "policyRoutingPriority": "0",
-                    "policyRoutingTableID": "0",
-                    "enableMulticastSnoop": "false",
-                    "enableExternalLBAddress": "false",
-                    "routeTable": "''",
-                    "nodeNetwork": "''",
-                }
-            ),
         )
     )
 
