@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from apiserver import Front
 from documents import ROOT
 from isthmus.lab import rpc, spec
 from isthmus.lab.kubernetes import images
@@ -156,6 +157,14 @@ def ports(lab: Lab, site: str = "cluster") -> dict[str, Object]:
                 "uid": ids["isthmus:pod-uid"],
             }
     return found
+
+
+def through_a_front(lab: Lab, site: str = "cluster") -> Front:
+    """From here on the Site asks its API server through it."""
+    front = Front(lab, site)
+    (lab.paths.operator / "front.kubeconfig").write_text(kubeconfig([(site, front.url, {}, {})]))
+    set_site(lab, site, kubernetes={"kubeconfig": "../front.kubeconfig"})
+    return front
 
 
 def as_service(lab: Lab, site: str = "cluster", rights: str = "rbac.yaml", **kubernetes: str) -> None:

@@ -16,16 +16,27 @@ import pytest
 from apiserver import Front
 from isthmus.lab import rpc, spec
 from isthmus.lab.kubernetes import reboot
-from isthmus.lab.kubernetes.cluster import kubeconfig
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import unique_name
 from isthmus.lab.traffic import Pair, Report, Streams
 from unixes import until
 
 from .blame import around
-from .kubernetes_steps import apply, custom, delete, get, has_account, kubectl, pod, ports, serving, twins
+from .kubernetes_steps import (
+    apply,
+    custom,
+    delete,
+    get,
+    has_account,
+    kubectl,
+    pod,
+    ports,
+    serving,
+    through_a_front,
+    twins,
+)
 from .pod_endpoints import PodLab
-from .steps import set_site, warm
+from .steps import warm
 from .test_cluster_networks import reason, told
 from .test_cluster_pods import interfaces
 from .tidy import nothing_left_over
@@ -413,10 +424,7 @@ def test_pods_that_come_and_go_leave_nothing(cluster: PodLab, seconds: float, th
 @pytest.fixture(scope="module")
 def front(cluster: PodLab) -> Iterator[Front]:
     """From here on the networks are kept by somebody who asks the API server through it."""
-    made = Front(cluster, "cluster")
-    context = ("cluster", made.url, {}, {})
-    (cluster.paths.operator / "front.kubeconfig").write_text(kubeconfig([context]))
-    set_site(cluster, "cluster", kubernetes={"kubeconfig": "../front.kubeconfig"})
+    made = through_a_front(cluster)
     cluster.daemon(NETWORKS).stop()
     with serving(cluster):
         yield made

@@ -14,15 +14,13 @@ from typing import Any
 
 import pytest
 
-from apiserver import Front
 from isthmus.lab import rpc, spec, traffic
-from isthmus.lab.kubernetes.cluster import kubeconfig
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import LabFactory, unique_name
 from isthmus.lab.traffic import Ears, Pair
 
 from .kubernetes_steps import apply as create
-from .kubernetes_steps import as_tenant, delete, eventually, forger, get, inside, kubectl, pod, ports
+from .kubernetes_steps import as_tenant, delete, eventually, forger, get, inside, kubectl, pod, ports, through_a_front
 from .pod_attacks import NEIGHBOUR, as_pods, attacks, forged_in_the_own_vpc, others_gateways, router_macs
 from .steps import apply, edit, isthmus, same_tenant, set_site, warm
 from .test_attacks import Ground, carry_out, wanted
@@ -261,10 +259,8 @@ def in_the_cluster(plan: dict[str, Any]) -> list[dict[str, Any]]:
 @contextmanager
 def slowly(lab: Lab, seconds: float) -> Iterator[None]:
     """Our commands wait so long for every answer of the API server; OVN's databases answer at once."""
-    front = Front(lab, "cloud")
+    front = through_a_front(lab, "cloud")
     front.delay = seconds
-    (lab.paths.operator / "front.kubeconfig").write_text(kubeconfig([("cloud", front.url, {}, {})]))
-    set_site(lab, "cloud", kubernetes={"kubeconfig": "../front.kubeconfig", "context": "cloud"})
     try:
         yield
     finally:
