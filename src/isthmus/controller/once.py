@@ -288,7 +288,8 @@ class Once:
         reached = self.world.readable()
         if waiting := [s for s in entry.lingering if s in reached]:
             return f"{entry.name}: gateways of {', '.join(waiting)} have not confirmed the removal yet"
-        if (not entry.clean or any(entry.changes.values())) and entry.failed is None:
+        # Strays too: they are tried once, whatever comes of it.
+        if (not entry.numbered or any(entry.changes.values())) and entry.failed is None:
             return f"{entry.name}: {entry.waits_for[1]}"
         if entry.intent is None or wait == "none" or entry.failed is not None:
             return ""

@@ -113,9 +113,7 @@ class World:
             troubles = self.troubles()
             asked = patient and bool(self.asked)
             undecided = asked or any(p.code == "NotListed" for p in troubles.values())
-            heard = max((c.heard for c in self._clients() if not c.synced), default=0.0)
-            if asked:
-                heard = loop.time()
+            heard = loop.time() if asked else max((c.heard for c in self._clients() if not c.synced), default=0.0)
             left = max(deadline, heard + LISTING) - loop.time()
             if not undecided or left <= 0:
                 return troubles

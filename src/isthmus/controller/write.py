@@ -65,10 +65,10 @@ class Writer:
         self._called = {place: turn for place, turn in self._called.items() if place[1] in entries}
         for name, site in self._world.readable().items():
             database = site.outside
-            waiting = [e for e in self._planner.entries.values() if e.name not in failed and e.changes.get(database)]
-            # A site makes calls for a few at once: whoever has waited longest comes first.
+            waiting = [e for e in entries.values() if e.name not in failed and e.changes.get(database)]
             for entry in waiting:
                 self._called.setdefault((name, entry.name), self._turn)
+            # A site makes calls for a few at once: whoever has waited longest comes first.
             for entry in sorted(waiting, key=lambda e: self._called[name, e.name]):
                 if site.call(entry.name, entry.changes[database]):
                     self._turn += 1

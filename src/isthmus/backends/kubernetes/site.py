@@ -42,7 +42,7 @@ class ClusterSite(ApiSite):
         return (self._subnets,)
 
     @property
-    def _away(self) -> Problem | None:
+    def unheard(self) -> Problem | None:  # type: ignore[override]
         """Why Subnets cannot be told now, or None."""
         found = self._failure or self._subnets.failure
         if found is None and not self._subnets.listed:
@@ -51,13 +51,8 @@ class ClusterSite(ApiSite):
 
     @property
     def asking(self) -> bool:  # type: ignore[override]
-        away = self._away
+        away = self.unheard
         return away is not None and away.code == "NotListed" and self._patient
-
-    @property
-    def unheard(self) -> Problem | None:  # type: ignore[override]
-        """Why nobody can tell, or remove, Subnets that Interconnects defined."""
-        return self._away
 
     def _changed(self, name: str) -> None:
         found = self._subnets.objects.get(name)
@@ -72,11 +67,11 @@ class ClusterSite(ApiSite):
 
     @property
     def version(self) -> object:
-        return super().version, self._generation, self._requests.version, self._away is None
+        return super().version, self._generation, self._requests.version, self.unheard is None
 
     def owned_version(self, interconnect: str) -> object:
         mine = [(name, self._facts.in_use(name), self._stands(name)) for name, _ in self._of(interconnect)]
-        return super().owned_version(interconnect), self._generation, tuple(mine), self._away is None
+        return super().owned_version(interconnect), self._generation, tuple(mine), self.unheard is None
 
     def interconnects(self) -> set[str]:
         return super().interconnects() | {key.partition("/")[0] for key in self._mine.values()}
@@ -107,7 +102,7 @@ class ClusterSite(ApiSite):
                     yield Change("change", SUBNET, row.key, there.metadata.uid, changed, deferred=not changed)
         wanted = {row.key for row in desired}
         for name, key in sorted(self._of(interconnect)):
-            if key not in wanted and not self._facts.in_use(name) and self._away is None:
+            if key not in wanted and not self._facts.in_use(name) and self.unheard is None:
                 yield Change("remove", SUBNET, key, self._subnets.objects[name].metadata.uid, {})
 
     def _stands(self, name: str) -> bool:
@@ -139,11 +134,11 @@ class ClusterSite(ApiSite):
     # -- writing ----------------------------------------------------------------------------------------------
 
     def call(self, interconnect: str, changes: Sequence[Change]) -> bool:
-        return self._away is None and super().call(interconnect, changes)
+        return self.unheard is None and super().call(interconnect, changes)
 
     def refusal(self, interconnect: str) -> Problem | None:
         """While the API server is away, also why nothing can be asked for."""
-        away = self._away if interconnect in self._defining else None
+        away = self.unheard if interconnect in self._defining else None
         return away or super().refusal(interconnect)
 
     async def _work(self, changes: Sequence[Change]) -> None:

@@ -173,12 +173,8 @@ def unchanged_rules(
     """
     if before is None or any(REVISION not in group for group in revisions.values()):
         return {}, [*groups]
-    changed = {
-        group["project_id"]
-        for i in revisions.keys() | before.revisions.keys()
-        if revisions.get(i) != before.revisions.get(i)
-        for group in (revisions.get(i) or before.revisions[i],)
-    }
+    either = {**before.revisions, **revisions}
+    changed = {g["project_id"] for i, g in either.items() if revisions.get(i) != before.revisions.get(i)}
     old = before.tables["address_group"]
     sure = {i for i, p in groups.items() if i in old and key_of(owner, old[i]) and p not in changed}
     rules = before.tables["security_group_rule"]

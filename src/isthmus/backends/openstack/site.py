@@ -141,7 +141,7 @@ class OpenStackSite(OvnSite):
                 await asyncio.sleep(GATHER)
             if not heard:
                 heard, self._patient_until = True, loop.time() + FIRST_LISTING
-            await self._list()
+            await self._list(loop.time())
             if self._failure is not None:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LAST_RETRY)
@@ -161,12 +161,11 @@ class OpenStackSite(OvnSite):
                 return
             await asyncio.wait(self._calling.values())
 
-    async def _list(self, since: float | None = None) -> bool:
-        """List everything, unless somebody has begun to `since` then, by default now. False where it was put aside."""
+    async def _list(self, since: float) -> bool:
+        """List everything, unless somebody has begun to do so after `since`. False where it was put aside."""
         now = asyncio.get_running_loop().time
-        asked = now() if since is None else since
         async with self._relist:
-            if self._begun > asked:
+            if self._begun > since:
                 return self._taken
             self._begun, self._taken = now(), True
             self._dirty.clear()
@@ -395,16 +394,15 @@ class OpenStackSite(OvnSite):
         A listing takes the longer the more there is: of many Interconnects each its own would be most of the work.
         """
         now = asyncio.get_running_loop().time
-        done = now()
-        while self._sending and self._begun <= done and now() < self._begun + (1 + SHARE) * self._took:
+        since = now()
+        while self._sending and self._begun <= since and now() < self._begun + (1 + SHARE) * self._took:
             await asyncio.sleep(GATHER)
-        since: float | None = done
         while not self._closing:
             # A listing is believed beside the rows of the same moment, or not at all.
             if super().trouble is None and await self._list(since):
                 return
-            since = None
             await asyncio.sleep(GATHER)
+            since = now()
 
     def _run(self, changes: list[Change], known: Mapping[Place, str], under: int) -> None:
         assert self._listing is not None
