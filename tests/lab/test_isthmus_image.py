@@ -95,5 +95,5 @@ def test_a_library_that_is_missing_is_named_and_where_it_comes_from(monkeypatch:
         return distribution(name)
 
     monkeypatch.setattr(isthmus_image, "distribution", distribution_but_for_one)
-    with pytest.raises(WorldError, match=r"openstacksdk: not there.*pip install 'isthmus\[kubernetes,openstack,lab\]'"):
+    with pytest.raises(WorldError, match=r"openstacksdk: not there.*pip install '\.\[kubernetes,openstack,lab\]'"):
         isthmus_image.libraries("isthmus", *isthmus_image.EXTRAS)
