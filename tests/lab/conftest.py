@@ -1,10 +1,12 @@
 """Every test here may use the lab's fixtures, and `unixes`: Isthmus by unix sockets on the module's lab."""
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
+from isthmus.lab import state
 from isthmus.lab.lab import Lab
 from isthmus.lab.pytest_plugin import lab_factory, three_sites, two_sites
 from unixes import Unixes
@@ -38,6 +40,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(groups[item.path]))
     long = [GUESTS, *SHARED]
     items.sort(key=lambda item: long.index(groups[item.path]) if groups[item.path] in long else len(long))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where a test failed: which processes of its labs a signal ended, for one may have crashed."""
+    report = yield
+    if report.failed:
+        for name in state.names():
+            if name.startswith(f"t{os.getpid()}-") and (lines := state.State(name).ended):
+                report.sections.append((f"ended by signals in {name}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from isthmus.errors import WorldError
 from isthmus.lab import packets, traffic
 from isthmus.lab.lab import Lab
+from isthmus.lab.processes import send
 from isthmus.lab.pytest_plugin import LabFactory
 
 pytestmark = pytest.mark.lab
@@ -76,6 +79,18 @@ def test_every_daemon_can_be_stopped_killed_and_started(two_sites: Lab, key: str
     assert not daemon.running
     daemon.restart()
     assert daemon.running
+
+
+def test_the_lab_knows_which_signal_ended_a_daemon(two_sites: Lab) -> None:
+    daemon, before = two_sites.daemon("cloud-3/vswitchd"), len(two_sites.state.ended)
+    send(two_sites.state, two_sites.state.daemons["cloud-3/vswitchd"], signal.SIGSEGV)
+    deadline = time.monotonic() + 10
+    while len(two_sites.state.ended) == before:
+        assert time.monotonic() < deadline
+    assert not daemon.running
+    daemon.start()
+    (line,) = two_sites.state.ended[before:]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ovs-vswitchd \d+ SIGSEGV", line)
 
 
 def test_traffic_works_after_every_daemon_was_restarted(two_sites: Lab) -> None:

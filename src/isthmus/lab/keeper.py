@@ -15,6 +15,10 @@ write the id down) it ends. Then it listens at SOCKET: one JSON request and one 
 With a hostname it is a host: own UTS and mount namespaces, DIR at /run, the lab's processes in /proc. A host without
 a DIR (the operator) sees the machine's files and processes. With `own`, what it writes below PLACES lands in that DIR,
 on top of what the machine has there, and it has no KVM. With `cgroups` it sees the machine's control groups.
+
+Daemons that detach become its children. Of each that a signal ended, and of none else, it writes a line beside SOCKET:
+
+    ENDED:  2026-01-31T12:00:00Z ovs-vswitchd 21 SIGSEGV
 """
 
 from __future__ import annotations
@@ -22,14 +26,17 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import select
 import signal
 import socket
 import sys
+import time
 
 NEWNS, NEWUTS, NEWPID, NEWNET = 0x00020000, 0x04000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_REMOUNT = 1, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+ENDED = "ended"
 CGROUPS = "/sys/fs/cgroup"
 PLACES = ("etc", "opt", "var/cache", "var/lib", "var/log")
 
@@ -134,8 +141,46 @@ class Keeper:
         return self.held[name]
 
 
+class Deaths:
+    """What becomes of children; `record` is the file of those that a signal ended."""
+
+    def __init__(self, record: str) -> None:
+        self._record = os.open(record, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+        # By a descriptor: while a namespace is made, /proc may be another one.
+        self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+
+    def bury(self, *_: object) -> None:
+        """Wait for every child that has ended."""
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if found is None:
+                return
+            if found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+                at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                line = f"{at} {self._name(found.si_pid)} {found.si_pid} {called(found.si_status)}\n"
+                os.write(self._record, line.encode())
+            os.waitpid(found.si_pid, 0)
+
+    def _name(self, pid: int) -> str:
+        try:
+            comm = os.open(f"{pid}/comm", os.O_RDONLY, dir_fd=self._proc)
+        except OSError:
+            return "-"
+        with open(comm, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return file.read().strip()
+
+
+def called(number: int) -> str:
+    """A signal's name; of one in real time its number."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
+
+
 def serve(keeper: Keeper, listener: socket.socket) -> None:
     while True:
+        select.select([listener], [], [])  # what a child's end interrupts; whatever else is called goes on
         connection, _ = listener.accept()
         with connection, connection.makefile("rwb") as stream:
             try:
@@ -154,11 +199,12 @@ def main(path: str) -> None:
     os.setsid()
     if not sys.stdin.readline():
         os._exit(1)
-    # Daemons that detach become our children; nobody waits for their end.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     keeper = Keeper()
+    # Daemons that detach become our children, and nobody else waits for their end.
+    signal.signal(signal.SIGCHLD, Deaths(os.path.join(os.path.dirname(path), ENDED)).bury)  # noqa: PTH118, PTH120
+    signal.siginterrupt(signal.SIGCHLD, False)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)

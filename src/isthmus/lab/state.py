@@ -21,6 +21,7 @@ from typing import Any
 
 from isthmus.errors import IntentError, Problem, WorldError
 from isthmus.lab import cgroups
+from isthmus.lab.keeper import ENDED
 
 MARK = "ISTHMUS_LAB"
 
@@ -145,6 +146,12 @@ class State:
     def alive(self) -> bool:
         """Whether its keeper runs."""
         return self.keeper > 0 and started(self.keeper) == self.keeper_started
+
+    @property
+    def ended(self) -> list[str]:
+        """When which process of the lab was ended by which signal, oldest first: the keeper's record."""
+        record = self.directory / ENDED
+        return record.read_text(encoding="utf-8").splitlines() if record.exists() else []
 
     def path(self, namespace: str, kind: str = "net") -> str:
         """Where to open a namespace: `kind` is net, mnt or uts."""
