@@ -141,36 +141,21 @@ class Keeper:
         return self.held[name]
 
 
-class Deaths:
-    """What becomes of children; `record` is the file of those that a signal ended."""
-
-    def __init__(self, record: str) -> None:
-        self._record = os.open(record, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-        # By a descriptor: while a namespace is made, /proc may be another one.
-        self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-
-    def bury(self, *_: object) -> None:
-        """Wait for every child that has ended."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None:
-                return
-            if found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
-                at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-                line = f"{at} {self._name(found.si_pid)} {found.si_pid} {called(found.si_status)}\n"
-                os.write(self._record, line.encode())
-            os.waitpid(found.si_pid, 0)
-
-    def _name(self, pid: int) -> str:
+def bury(record: int) -> None:
+    """Wait for every child that has ended; write down which of them a signal ended."""
+    while True:
         try:
-            comm = os.open(f"{pid}/comm", os.O_RDONLY, dir_fd=self._proc)
-        except OSError:
-            return "-"
-        with open(comm, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return file.read().strip()
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        if found.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            with open(f"/proc/{found.si_pid}/comm", errors="replace") as comm:  # noqa: PTH123
+                name = comm.read().strip()
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            os.write(record, f"{at} {name} {found.si_pid} {called(found.si_status)}\n".encode())
+        os.waitpid(found.si_pid, 0)
 
 
 def called(number: int) -> str:
@@ -178,9 +163,21 @@ def called(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
-def serve(keeper: Keeper, listener: socket.socket) -> None:
+def serve(keeper: Keeper, listener: socket.socket, record: int) -> None:
+    """Answer whoever connects, and bury who ends: one after the other, for each needs this process' own namespaces."""
+    told, tell = socket.socketpair()
+    for end in (told, tell):
+        end.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.siginterrupt(signal.SIGCHLD, False)
     while True:
-        select.select([listener], [], [])  # what a child's end interrupts; whatever else is called goes on
+        bury(record)
+        ready, _, _ = select.select([listener, told], [], [])
+        if told in ready:
+            told.recv(4096)
+        if listener not in ready:
+            continue
         connection, _ = listener.accept()
         with connection, connection.makefile("rwb") as stream:
             try:
@@ -202,9 +199,7 @@ def main(path: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     keeper = Keeper()
-    # Daemons that detach become our children, and nobody else waits for their end.
-    signal.signal(signal.SIGCHLD, Deaths(os.path.join(os.path.dirname(path), ENDED)).bury)  # noqa: PTH118, PTH120
-    signal.siginterrupt(signal.SIGCHLD, False)
+    record = os.open(os.path.join(os.path.dirname(path), ENDED), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)  # noqa: PTH118, PTH120
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(16)
@@ -213,7 +208,7 @@ def main(path: str) -> None:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.chdir("/")
-    serve(keeper, listener)
+    serve(keeper, listener, record)
 
 
 if __name__ == "__main__":
