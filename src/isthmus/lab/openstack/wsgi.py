@@ -30,7 +30,11 @@ def daemon(cloud: Cloud, name: str, port: int, env: Mapping[str, str]) -> Daemon
 
 
 def configure(cloud: Cloud, name: str, port: int, module: str, extra: Sequence[str] = ()) -> None:
-    """uWSGI's own file, with `extra` lines. Without post-buffering and the closing header clients see resets."""
+    """uWSGI's own file, with `extra` lines. Without post-buffering and the closing header clients see resets.
+
+    A client that is kept from sending or reading for some seconds, on a machine with too much to do, is cut off without
+    a word by default: hence the timeout, in seconds.
+    """
     lines = [
         "[uwsgi]",
         f"http-socket = {cloud.address}:{port}",
@@ -44,6 +48,7 @@ def configure(cloud: Cloud, name: str, port: int, module: str, extra: Sequence[s
         "die-on-term = true",
         "buffer-size = 65535",
         "post-buffering = 4096",
+        "socket-timeout = 120",
         "add-header = Connection: close",
         *extra,
     ]
