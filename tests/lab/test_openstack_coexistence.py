@@ -81,6 +81,19 @@ def test_a_router_is_renamed_and_has_its_own_routes_edited(lab: Lab) -> None:
     all_as_before(lab, before)
 
 
+def test_neighbours_that_ovn_forgets_cost_no_packet(lab: Lab) -> None:
+    """Neutron has routers forget after five minutes whom they asked for (`mac_binding_age_threshold`); here at once."""
+    cloud = lab.site("cloud")
+    ways = cloud.nbctl("--bare", "--columns=logical_port,ip", "list", "Static_MAC_Binding").split()
+    assert len(ways) == 2 * 4, "two projects, two versions"
+    with nothing_lost(lab, *PAIRS):
+        for _ in range(40):
+            cloud.sbctl("--all", "destroy", "MAC_Binding")
+            time.sleep(0.05)
+    learnt = cloud.sbctl("--bare", "--columns=ip", "list", "MAC_Binding").split()
+    assert not {ip for ip in learnt if ip in ways}, "nobody asks for the edge"
+
+
 def test_a_gateway_a_floating_address_and_a_forwarded_port_come_and_go(lab: Lab) -> None:
     admin, member = (lab.site("cloud").cloud(user).network for user in ("admin", "a"))
     outside, router = admin.find_network("ext"), member.find_router("a")

@@ -186,6 +186,21 @@ def test_a_schema_that_is_too_old(pair: Deployment, tmp_path: Path) -> None:
         server.stop()
 
 
+def test_a_schema_of_ovn_22_03_is_not_too_old(pair: Deployment, tmp_path: Path) -> None:
+    schema = json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text())
+    del schema["tables"]["Static_MAC_Binding"]
+    old = tmp_path / "old.ovsschema"
+    old.write_text(json.dumps(schema))
+    server = Server(tmp_path / "old", "nb", schema=old)
+    try:
+        pair.site_specs["west"]["northbound"] = [server.remote]
+        pair.join("t", attach("east", "a", "web"), WEST)
+        _, found = pair.run("apply", "--timeout", "3")
+        assert [e["code"] for e in found["errors"]] == ["EmptyDatabase"], "which is said of a schema that will do"
+    finally:
+        server.stop()
+
+
 # -- whose rows -------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from isthmus.compile.edge import Maker
 from isthmus.compile.view import Joined, Side
-from isthmus.model.rows import Parent, Row, Value
+from isthmus.model.rows import LINK_EDGE, LINK_NEIGHBOUR, NEIGHBOUR, Parent, Row, Value
 
 EDGE, VPC = 1, 2
 """Hosts of the link: the edge router, the VPC router; probes come after them."""
@@ -15,8 +15,8 @@ EDGE, VPC = 1, 2
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     """The edge's end; the switch and the other end are the business of whoever keeps the VPC router."""
     maker = Maker(joined, side)
-    yield router_port(joined, side, "link-edge", EDGE, maker.on_edge("ports"))
-    yield maker.switch_port("link-edge-port", "link-edge", on_switch(joined, side))
+    yield router_port(joined, side, LINK_EDGE, EDGE, maker.on_edge("ports"))
+    yield maker.switch_port("link-edge-port", LINK_EDGE, on_switch(joined, side))
 
 
 def vpc_end(joined: Joined, side: Side) -> Iterator[Row]:
@@ -35,6 +35,23 @@ def router_port(joined: Joined, side: Side, what: str, host: int, on_router: Par
         "networks": frozenset(str(i) for i in joined.link(side, host)),
     }
     return maker.row("Logical_Router_Port", what, columns, on_router)
+
+
+def neighbours(joined: Joined, side: Side, ports: Mapping[int, str]) -> Iterator[Row]:
+    """The edge's MAC, told to a VPC router that would ask for it, and forget it every five minutes (ADR 0029).
+
+    ports  IP version -> name of the VPC router's port on the link, where it has one
+    """
+    maker = Maker(joined, side)
+    for address in joined.link(side, EDGE):
+        if address.version in ports:
+            columns: dict[str, Value] = {
+                "logical_port": ports[address.version],
+                "ip": str(address.ip),
+                "mac": maker.mac(LINK_EDGE),
+                "override_dynamic_mac": True,
+            }
+            yield maker.row(NEIGHBOUR, f"{LINK_NEIGHBOUR}/{address.version}", columns)
 
 
 def vpc_port(side: Side, version: int) -> str:

@@ -20,6 +20,7 @@ ROUTES, POLICIES = "staticRoutes", "policyRoutes"
 def rows(joined: Joined, side: Side) -> Iterator[Row]:
     yield from link.vpc_end(joined, side)
     maker = Maker(joined, side)
+    yield from link.neighbours(joined, side, dict.fromkeys((4, 6), maker.name("link-vpc")))
     maker.database = kubernetes(side.site)
     yield from _routes(joined, side, maker)
     yield from _guard(joined, side, maker)

@@ -97,6 +97,7 @@ def _ways(joined: Joined, side: Side, maker: _Maker) -> Iterator[Row]:
     ports: dict[int, str] = {
         n.version: p.name for p in side.vpc.ports if p.owned == maker.key("link") for n in p.networks
     }
+    yield from link.neighbours(joined, side, ports)
     router = Parent("Logical_Router", "policies", name=f"neutron-{side.vpc.uuid}")
     yield from policies.on_vpc(joined, side, ports, router)
     edge = {i.version: str(i.ip) for i in joined.link(side, link.EDGE)}

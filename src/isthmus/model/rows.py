@@ -20,6 +20,13 @@ KEY = "isthmus:key"
 PATH = "isthmus:path"
 INSTALLATION = "isthmus:id"
 
+NEIGHBOUR = "Static_MAC_Binding"
+"""A table without external_ids: a row of it is ours where its MAC is that of an edge router's port on a link."""
+LINK_EDGE = "link-edge"
+"""Last part of the key of an edge router's port on a link."""
+LINK_NEIGHBOUR = "link-neighbour"
+"""Part of the key of what tells a VPC router that port's MAC, before `/` and the IP version."""
+
 IC_NB = "ic-nb"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from isthmus.backends.changes import Change, Owner, is_subnet
 from isthmus.backends.ovsdb.index import Index
 from isthmus.backends.ovsdb.tables import DEFAULTS, PARENTS, TOLERATED
-from isthmus.model.rows import KEY, OWNER, Parent, Row, Value
+from isthmus.model.rows import KEY, NEIGHBOUR, OWNER, Parent, Row, Value
 
 Rows = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
@@ -40,6 +40,8 @@ class Differ:
         parent, missing = self._parent(row)
         right = [u for u in uuids if parent is None or self._held_by(u, parent)]
         yield from (self._remove(row.table, row.key, u) for u in uuids if u not in right[:1])
+        if not right and row.table == NEIGHBOUR and (other := self._index.neighbours.about(row.columns)):
+            right = [other]  # whoever wrote it: it is about our own link, and the table has room for one
         if not right:
             columns = dict(DEFAULTS.get(row.table, {})) | self._columns(row)
             yield Change("add", row.table, row.key, None, columns, parent, missing)
@@ -50,6 +52,8 @@ class Differ:
             yield Change("change", row.table, row.key, right[0], changed)
 
     def _columns(self, row: Row) -> dict[str, Value]:
+        if row.table == NEIGHBOUR:
+            return dict(row.columns)
         extra = row.columns.get("external_ids", {})
         assert isinstance(extra, Mapping)
         return {**row.columns, "external_ids": {**extra, **self._owner.marks(row)}}

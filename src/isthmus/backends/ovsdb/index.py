@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from typing import TypeVar
 
+from isthmus.backends.ovsdb.neighbours import Neighbours
 from isthmus.backends.ovsdb.tables import PARENTS
-from isthmus.model.rows import INSTALLATION, KEY, OWNER, Record
+from isthmus.model.rows import INSTALLATION, KEY, NEIGHBOUR, OWNER, Record
 
 Ref = tuple[str, str]
 """A row as (table, uuid)."""
@@ -47,6 +49,7 @@ class Index:
         """Interconnect -> raised when a row that we own for it changes."""
         self.total = 0
         """Raised by every change."""
+        self.neighbours = Neighbours(partial(self._own, NEIGHBOUR))
 
     def changed(self, table: str, uuid: str, old: Record | None, new: Record | None) -> None:
         self.total += 1
@@ -69,7 +72,7 @@ class Index:
 
     def _touch(self, table: str, uuid: str, record: Record) -> None:
         self.version[self.root(uuid)] += 1
-        key = self._key(record)
+        key = self.neighbours.key(record) if table == NEIGHBOUR else self._key(record)
         if key is not None:
             self.owned_version[key.partition("/")[0]] += 1
 
@@ -88,8 +91,7 @@ class Index:
             _discard(self.named, (table, str(old["name"])), uuid)
         if table == "Logical_Switch_Port" and (port := _router_port(old)):
             _discard(self.router_port, port, uuid)
-        if (key := self._key(old)) is not None:
-            self._own(table, uuid, key, old, -1)
+        self._mark(table, uuid, old, -1)
         if new is None:
             self.version.pop(uuid, None)
 
@@ -104,18 +106,26 @@ class Index:
             # The switch port may appear before or after the router port that it names.
             for lrp in self.named.get(("Logical_Router_Port", port), ()):
                 self.version[self.root(lrp)] += 1
-        if (key := self._key(new)) is not None:
-            self._own(table, uuid, key, new, +1)
+        self._mark(table, uuid, new, +1)
 
-    def _own(self, table: str, uuid: str, key: str, record: Record, sign: int) -> None:
-        name = key.partition("/")[0]
-        uuids = self.owned[name].setdefault((table, key), [])
-        ids = record["external_ids"]
+    def _mark(self, table: str, uuid: str, record: Record, sign: int) -> None:
+        """A row came (+1) or went (-1): if it is ours, note whose."""
+        if table == NEIGHBOUR:
+            (self.neighbours.add if sign > 0 else self.neighbours.drop)(uuid, record)
+        if (key := self._key(record)) is None:
+            return
+        ids, name = record["external_ids"], key.partition("/")[0]
         assert isinstance(ids, dict)
         counts = self.installations[str(ids.get(INSTALLATION, ""))]
         counts[name] += sign
         if not counts[name]:
             del counts[name]
+        self._own(table, uuid, key, sign)
+        self.neighbours.edge(table, key, record, sign)
+
+    def _own(self, table: str, uuid: str, key: str, sign: int) -> None:
+        name = key.partition("/")[0]
+        uuids = self.owned[name].setdefault((table, key), [])
         if sign > 0:
             uuids.append(uuid)
             return

@@ -10,7 +10,7 @@ from isthmus.backends.changes import Change, Owner
 from isthmus.backends.ovsdb.client import Client
 from isthmus.backends.ovsdb.diff import Differ
 from isthmus.backends.ovsdb.index import Index
-from isthmus.backends.ovsdb.tables import SINGLE_ROW
+from isthmus.backends.ovsdb.tables import SINCE_22_06, SINGLE_ROW
 from isthmus.backends.ovsdb.write import operations
 from isthmus.errors import Problem
 from isthmus.model.intent import Origin
@@ -49,7 +49,9 @@ class Store:
         return Problem(problem.code, message, self._origin.file, self._origin.document, "", problem.remedy)
 
     def diff(self, interconnect: str, desired: Iterable[Row], owner: Owner) -> list[Change]:
-        return Differ(self.client.rows, self.index, owner, self.switch_of).diff(interconnect, desired)
+        there = self.client.schema or {}
+        wanted = (row for row in desired if row.table not in SINCE_22_06 or row.table in there)
+        return Differ(self.client.rows, self.index, owner, self.switch_of).diff(interconnect, wanted)
 
     def switch_of(self, network: str) -> str | None:
         """UUID of the Logical_Switch that Neutron made of a network of ours, by the network's key."""
@@ -79,10 +81,10 @@ def unusable(client: Client) -> Problem | None:
     remote = client.endpoint.remotes[0]
     if not client.synced:
         return client.failure or Problem("NotListed", f"{remote}: not listed yet")
-    if client.missing:
+    if missing := [each for each in client.missing if each.partition(".")[0] not in SINCE_22_06]:
         return Problem(
             "SchemaTooOld",
-            f"{remote}: the schema lacks {', '.join(client.missing)}",
+            f"{remote}: the schema lacks {', '.join(missing)}",
             remedy="upgrade OVN to 22.03 or later and convert the database",
         )
     table = SINGLE_ROW.get(client.database)

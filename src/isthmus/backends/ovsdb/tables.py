@@ -24,6 +24,7 @@ NORTHBOUND = {
         "name", "type", "options", "addresses", "port_security", "parent_name", "tag", "enabled", "external_ids",
     ),
     "Gateway_Chassis": ("name", "chassis_name", "priority", "options", "external_ids"),
+    "Static_MAC_Binding": ("logical_port", "ip", "mac", "override_dynamic_mac"),
 }  # fmt: skip
 
 SOUTHBOUND = {
@@ -40,6 +41,9 @@ IC_NORTHBOUND = {
 
 IC_SOUTHBOUND = {"Availability_Zone": ("name",)}
 
+
+SINCE_22_06 = frozenset({"Static_MAC_Binding"})
+"""Tables that OVN 22.03, the oldest that we work with, does not have: rows of them are left out there."""
 
 SINGLE_ROW = {"OVN_Northbound": "NB_Global", "OVN_Southbound": "SB_Global"}
 """What every database that OVN has begun to use holds. Without it a listing is not a deployment without routers, but a
