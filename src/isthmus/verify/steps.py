@@ -166,15 +166,23 @@ def reroutes(router: Router, rule: Rule) -> bool:
 
 
 def resolve(zone: Zone, switch: Switch, out: RouterPort, door: SwitchPort, nexthop: NextHop) -> tuple[int, ...]:
-    """MACs that northd presets for an address behind a router port; several where rows contradict each other."""
+    """MACs that northd presets for an address behind a router port; several where rows contradict each other.
+
+    Of other routers' ports it presets none where the router has `dynamic_neigh_routers`: who answers there is the same,
+    but a row of Static_MAC_Binding is believed before anybody is asked.
+    """
+    told = zone.told.get((out.name, *nexthop))
+    asks = zone.routers[out.router].options.get("dynamic_neigh_routers") == "true"
     found: list[int] = []
     near = out.member(*nexthop) is not None
     for port in switch.ports:
         if not port.router_port:
             if near and port.enabled and port.type != "virtual":
                 found += [o.mac for o in port.owned if nexthop in o.addresses]
-        elif door.enabled and port.router_port != out.name:
+        elif door.enabled and port.router_port != out.name and not (asks and told is not None):
             peer = zone.router_ports.get(port.router_port)
             if peer is not None and peer.owns(*nexthop):
                 found.append(peer.mac)
+    if told is not None and not found:
+        found.append(told)
     return tuple(dict.fromkeys(found))

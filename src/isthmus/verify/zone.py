@@ -175,6 +175,17 @@ class Zone:
                     found.setdefault(member, set()).add(group)
         return {name: frozenset(groups) for name, groups in found.items()}
 
+    @cached_property
+    def told(self) -> Mapping[tuple[str, int, int], int]:
+        """(router port, family, address) -> the MAC that a row says it has, above what the router learns."""
+        found: dict[tuple[str, int, int], int] = {}
+        for record in self.table("Static_MAC_Binding").values():
+            mac = mac_number(text(record.get("mac")))
+            if mac is not None and record.get("override_dynamic_mac") is True:
+                for one in interfaces((text(record.get("ip")),)):
+                    found[text(record.get("logical_port")), one.version, int(one.ip)] = mac
+        return found
+
     def table(self, name: str) -> Mapping[str, Record]:
         return self.snapshot.get(name, {})
 

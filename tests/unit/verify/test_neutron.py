@@ -241,7 +241,31 @@ def interface_renumbered(rows: Rows) -> None:
     door["networks"] = frozenset({"10.77.0.1/24"})
 
 
+def tell(rows: Rows, mac: str, override: bool = True) -> None:
+    """a's router is told whose the link's next hop is."""
+    link = next(
+        p for p in rows["Logical_Router_Port"].values() if p["name"] == "isthmus-default.tenant-a.cloud.link-edge"
+    )
+    columns = {"logical_port": port_on_the_link(rows), "ip": "169.254.128.1", "mac": mac or link["mac"]}
+    rows["Static_MAC_Binding"] = {"new": {"_uuid": "new", **columns, "override_dynamic_mac": override}}
+
+
+def port_on_the_link(rows: Rows) -> str:
+    """Name of the port that a's router has on the link."""
+    (found,) = (
+        str(p["name"])
+        for p in rows["Logical_Router_Port"].values()
+        if p["_uuid"] in router(rows, "a")["ports"] and any(n.startswith("169.254.128.") for n in p["networks"])
+    )
+    return found
+
+
+def told_a_wrong_mac(rows: Rows) -> None:
+    tell(rows, "0a:00:00:00:00:99")
+
+
 TABLE: dict[Change, str] = {
+    told_a_wrong_mac: "cloud/a-db must reach cluster/a-pods; rows: no; no port of neutron-",
     raw_route: "cloud/a-web must reach cluster/a-pods; rows: partly",
     route_gone: "cloud/a-db must reach cluster/a-pods; rows: no",
     acl_on_the_network: "cluster/a-pods must reach cloud/a-web; rows: partly; ACL of neutron-",
@@ -271,6 +295,13 @@ def test_the_change_is_found_and_named(change: Change) -> None:
     said = lines(report, admitted)
     assert report or any(a.difference for a in admitted)
     assert any(TABLE[change] in line and not line.startswith("note:") for line in said.splitlines()), said
+
+
+@pytest.mark.parametrize(("mac", "override"), [("", True), ("0a:00:00:00:00:99", False), ("none", True)])
+def test_a_router_that_is_told_the_right_mac_or_may_ask_finds_the_edge(mac: str, override: bool) -> None:
+    sites = copy.deepcopy(dump().sites)
+    tell(sites["cloud"], mac, override)
+    assert judged(sites)[0] == ()
 
 
 def test_places_of_the_dump_are_those_of_its_documents() -> None:
