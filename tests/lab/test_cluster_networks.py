@@ -322,6 +322,11 @@ def test_a_vpcs_static_routes(cluster: Lab) -> None:
     eventually(cluster, lambda: routes() == before, "no route")
 
 
+def switch_ports(unix: Path) -> dict[str, Any]:
+    found: dict[str, Any] = rpc.snapshot(unix, "OVN_Northbound")["Logical_Switch_Port"]
+    return found
+
+
 def test_who_comes_after_us_writes_nothing_and_gives_no_address_twice(lab_factory: Any) -> None:
     """Also where the database was restored from before the Pods were there."""
     lab = lab_factory(str(FILE))
@@ -329,13 +334,15 @@ def test_who_comes_after_us_writes_nothing_and_gives_no_address_twice(lab_factor
     with serving(lab):
         apply(lab, *(pod(f"p{n}", f"n{1 + n % 2}") for n in range(5)))
         eventually(lab, lambda: len(ports(lab)) == 5, "five ports")
-        before, rows = ports(lab), rpc.snapshot(unix, "OVN_Northbound")
+        # northd writes into a new port's row as well, a little later: that it is not up.
+        eventually(lab, lambda: all(p["up"] != ["set", []] for p in switch_ports(unix).values()), "northd's word")
+        before, rows = ports(lab), switch_ports(unix)
     with serving(lab):
         apply(lab, pod("late", "n1"))
         eventually(lab, lambda: "late.default" in ports(lab), "a port under the second one")
-        after = rpc.snapshot(unix, "OVN_Northbound")
-        for uuid, row in rows["Logical_Switch_Port"].items():
-            assert after["Logical_Switch_Port"][uuid]["_version"] == row["_version"]
+        after = switch_ports(unix)
+        for uuid, row in rows.items():
+            assert after[uuid]["_version"] == row["_version"]
         assert len({p["addresses"][1] for p in ports(lab).values()}) == 6
         # Somebody takes a port away: it comes back as it was.
         whole = before | {"late.default": ports(lab)["late.default"]}

@@ -216,9 +216,7 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
         plain_uplink(netlink, node, link)
         netlink.up("br-int")
     if datapath == "userspace":
-        folder = paths.run(node.name) / "openvswitch"
-        pid = (folder / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
-        control = folder / f"ovs-vswitchd.{pid}.ctl"
+        control = _control(paths, node.name, "openvswitch", "ovs-vswitchd")
         rpc.appctl(control, "tnl/neigh/aging", "3600")
         rpc.appctl(control, "tnl/neigh/set", "br-phy", str(node.router.ip), node.router_mac)
         rpc.appctl(control, "ovs/route/add", DEFAULT, "br-phy", str(node.router.ip))
@@ -229,6 +227,26 @@ def widen(state: State, paths: Paths, host: str) -> None:
     """Give the userspace datapath room for what comes while it is not scheduled (`room`)."""
     pid = (paths.run(host) / "openvswitch" / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
     run(state, host, [sys.executable, "-I", "-S", str(ROOM), pid])
+
+
+def forget_connections(paths: Paths, host: str, port: str) -> None:
+    """Have the userspace datapath forget the connections of a logical port that is about to begin anew.
+
+    Open vSwitch 3.1.0 ends by an assertion (`conn_update_state`) when a connection that OVN committed with `nat` has
+    expired, was not swept away yet, and gets a packet: as DHCP's answer does when a guest boots again a minute later.
+    Expired ones are found by their zone only.
+    """
+    zones = rpc.appctl(_control(paths, host, "ovn", "ovn-controller"), "ct-zone-list")
+    for name, _, zone in (line.rpartition(" ") for line in zones.splitlines()):
+        if name == port:
+            rpc.appctl(_control(paths, host, "openvswitch", "ovs-vswitchd"), "dpctl/flush-conntrack", f"zone={zone}")
+
+
+def _control(paths: Paths, host: str, folder: str, daemon: str) -> Path:
+    """The socket by which a daemon of a host takes commands."""
+    there = paths.run(host) / folder
+    pid = (there / f"{daemon}.pid").read_text(encoding="utf-8").strip()
+    return there / f"{daemon}.{pid}.ctl"
 
 
 def plain_uplink(netlink: Netlink, node: Node, link: str) -> None:

@@ -41,6 +41,7 @@ class Guests:
             id=self.state.servers[name],
             api=keystone.client(cloud, machine.tenant or "admin"),
             going=self.state.alive,
+            prepare=lambda: self._begins_anew(machine),
             ready=lambda: self._answers(machine),
             forget=lambda: self._forget(name),
         )
@@ -48,6 +49,11 @@ class Guests:
     def console(self, name: str) -> Path:
         """The file of what a guest has written to its console. Raises WorldError where it is none."""
         return console(self.paths, self._guest(name), self.state.servers[name])
+
+    def _begins_anew(self, machine: Machine) -> None:
+        """A guest is about to boot: what it talked about before is over."""
+        if self.state.datapath == "userspace":
+            hosts.forget_connections(self.paths, machine.host, self.state.ports[machine.name])
 
     def _answers(self, machine: Machine) -> bool:
         """Whether a guest that was started answers; its link is a new one."""

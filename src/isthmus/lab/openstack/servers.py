@@ -152,14 +152,16 @@ def console(paths: Paths, machine: Machine, server: str) -> Path:
 class Server:
     """One server, as its project's member handles it. Every method returns when it is done; WorldError where not.
 
-    ready   whether the guest answers
-    forget  it is no more
+    prepare  it is about to boot
+    ready    whether the guest answers
+    forget   it is no more
     """
 
     name: str
     id: str
     api: Api = field(repr=False)
     going: Callable[[], bool] = field(repr=False)
+    prepare: Callable[[], None] = field(repr=False)
     ready: Callable[[], bool] = field(repr=False)
     forget: Callable[[], None] = field(repr=False)
 
@@ -173,6 +175,7 @@ class Server:
         return server
 
     def reboot(self, hard: bool = False) -> None:
+        self.prepare()
         self._act({"reboot": {"type": "HARD" if hard else "SOFT"}})
         self._await("ACTIVE")
 
@@ -181,6 +184,7 @@ class Server:
         self._await("SHUTOFF")
 
     def start(self) -> None:
+        self.prepare()
         self._act({"os-start": None})
         self._await("ACTIVE")
 
