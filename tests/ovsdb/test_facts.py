@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -167,38 +169,36 @@ def test_an_address_of_the_wrong_database(pair: Deployment) -> None:
     assert pair.northbound() == before
 
 
-def test_a_schema_that_is_too_old(pair: Deployment, tmp_path: Path) -> None:
+@contextmanager
+def an_older_schema(pair: Deployment, folder: Path, change: Callable[[Any], object]) -> Iterator[None]:
+    """West's northbound database is an empty one, of a schema whose tables `change` has had."""
     schema = json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text())
-    del schema["tables"]["Logical_Router_Policy"]["columns"]["nexthops"]
-    old = tmp_path / "old.ovsschema"
+    change(schema["tables"])
+    old = folder / "old.ovsschema"
     old.write_text(json.dumps(schema))
-    server = Server(tmp_path / "old", "nb", schema=old)
+    server = Server(folder / "old", "nb", schema=old)
     try:
         pair.site_specs["west"]["northbound"] = [server.remote]
         pair.join("t", attach("east", "a", "web"), WEST)
+        yield
+    finally:
+        server.stop()
+
+
+def test_a_schema_that_is_too_old(pair: Deployment, tmp_path: Path) -> None:
+    with an_older_schema(pair, tmp_path, lambda tables: tables["Logical_Router_Policy"]["columns"].pop("nexthops")):
         before = pair.northbound()
         code, found = pair.run("apply", "--timeout", "3")
         assert code == 1
         assert [e["code"] for e in found["errors"]] == ["SchemaTooOld"]
         assert "Logical_Router_Policy.nexthops" in found["errors"][0]["message"]
         assert pair.northbound() == before
-    finally:
-        server.stop()
 
 
 def test_a_schema_of_ovn_22_03_is_not_too_old(pair: Deployment, tmp_path: Path) -> None:
-    schema = json.loads((SCHEMAS / "ovn-nb.ovsschema").read_text())
-    del schema["tables"]["Static_MAC_Binding"]
-    old = tmp_path / "old.ovsschema"
-    old.write_text(json.dumps(schema))
-    server = Server(tmp_path / "old", "nb", schema=old)
-    try:
-        pair.site_specs["west"]["northbound"] = [server.remote]
-        pair.join("t", attach("east", "a", "web"), WEST)
+    with an_older_schema(pair, tmp_path, lambda tables: tables.pop("Static_MAC_Binding")):
         _, found = pair.run("apply", "--timeout", "3")
         assert [e["code"] for e in found["errors"]] == ["EmptyDatabase"], "which is said of a schema that will do"
-    finally:
-        server.stop()
 
 
 # -- whose rows -------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from isthmus.compile.routes import away
 from isthmus.compile.view import Joined, Side
 from isthmus.model.facts import Interface
 from isthmus.model.intent import Address, Prefix
-from isthmus.model.rows import Parent, Row, Value
+from isthmus.model.rows import LINK_EDGE, Parent, Row, Value
 
 ALLOW, DROP = 200, 100
 """Priorities on an edge, which is ours alone."""
@@ -64,7 +64,7 @@ EdgePort = tuple[str, tuple[Interface, ...], tuple[Side, ...]]
 def ports(joined: Joined, side: Side) -> dict[str, EdgePort]:
     """An edge's ports: what -> (router port's name, the edge's own addresses on it, the sides behind it)."""
     maker = Maker(joined, side)
-    found: dict[str, EdgePort] = {"link": (maker.name("link-edge"), joined.link(side, 1), (side,))}
+    found: dict[str, EdgePort] = {"link": (maker.name(LINK_EDGE), joined.link(side, 1), (side,))}
     if not joined.is_first(side):
         found["inner"] = (maker.name("inner-edge"), joined.inner(side, 2), joined.others(side))
         return found

@@ -14,6 +14,7 @@ from isthmus.controller import records
 from isthmus.controller.world import World
 from isthmus.model.facts import Vpc
 from isthmus.model.intent import VpcRef
+from isthmus.model.rows import LINK_EDGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _attached(world: World, interconnect: str, attachment: str, edge: SideRecord
         vpc=vpcs[0].name if vpcs else edge.vpc,
         subnets=subnets,
         transit=networks("transit"),
-        edge=networks("link-edge"),
+        edge=networks(LINK_EDGE),
         router=networks("link-vpc") or _link_of(vpcs, f"{interconnect}/{attachment}/link"),
         gateways=tuple(_gateways(world, site, interconnect, attachment)),
         probes=tuple(_probes(world, site, interconnect, attachment)),

@@ -225,8 +225,7 @@ def uplink(state: State, paths: Paths, node: Node, datapath: str) -> None:
 
 def widen(state: State, paths: Paths, host: str) -> None:
     """Give the userspace datapath room for what comes while it is not scheduled (`room`)."""
-    pid = (paths.run(host) / "openvswitch" / "ovs-vswitchd.pid").read_text(encoding="utf-8").strip()
-    run(state, host, [sys.executable, "-I", "-S", str(ROOM), pid])
+    run(state, host, [sys.executable, "-I", "-S", str(ROOM), _pid(paths, host, "openvswitch", "ovs-vswitchd")])
 
 
 def forget_connections(paths: Paths, host: str, port: str) -> None:
@@ -244,9 +243,12 @@ def forget_connections(paths: Paths, host: str, port: str) -> None:
 
 def _control(paths: Paths, host: str, folder: str, daemon: str) -> Path:
     """The socket by which a daemon of a host takes commands."""
-    there = paths.run(host) / folder
-    pid = (there / f"{daemon}.pid").read_text(encoding="utf-8").strip()
-    return there / f"{daemon}.{pid}.ctl"
+    return paths.run(host) / folder / f"{daemon}.{_pid(paths, host, folder, daemon)}.ctl"
+
+
+def _pid(paths: Paths, host: str, folder: str, daemon: str) -> str:
+    """Its process id in the lab's PID namespace."""
+    return (paths.run(host) / folder / f"{daemon}.pid").read_text(encoding="utf-8").strip()
 
 
 def plain_uplink(netlink: Netlink, node: Node, link: str) -> None:
